@@ -1,0 +1,28 @@
+import { PosthasteError } from './errors.ts'
+
+/**
+ * Public ids: a prefix that names the kind, then the 32 hex digits of the time-ordered uuid in the database. They hold no
+ * dot, because Standard Webhooks signs `id.timestamp.body`.
+ */
+export type IdKind = 'ep' | 'evt' | 'dlv' | 'rpl'
+
+const HEX32 = /^[0-9a-f]{32}$/
+
+/** The public id of a database uuid: `ep_0192…`. */
+export function toPublicId(kind: IdKind, uuid: string): string {
+  return `${kind}_${uuid.replaceAll('-', '')}`
+}
+
+/** The database uuid of a public id, or null where the text is not an id of this kind. */
+export function parsePublicId(kind: IdKind, id: string): string | null {
+  const hex = id.startsWith(`${kind}_`) ? id.slice(kind.length + 1) : ''
+  if (!HEX32.test(hex)) return null
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
+}
+
+/** As `parsePublicId`, for callers to whom anything else is simply not found. */
+export function requirePublicId(kind: IdKind, id: string): string {
+  const uuid = parsePublicId(kind, id)
+  if (uuid === null) throw new PosthasteError('NOT_FOUND', `There is no ${id.slice(0, 64)}.`)
+  return uuid
+}
