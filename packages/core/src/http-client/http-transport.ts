@@ -1,0 +1,159 @@
+import type { Dispatcher } from 'undici'
+import { type Clock, systemClock } from '../clock.ts'
+import { PosthasteError } from '../errors.ts'
+import type { AddressPolicy } from './address-guard.ts'
+import { ConnectionPool, type Origin } from './connection-pool.ts'
+import { createConnector, type TransportTlsOptions } from './connector.ts'
+import { Deadlines } from './deadlines.ts'
+import { Exchange } from './exchange.ts'
+import { type Lookup, systemLookup } from './name-lookup.ts'
+import type { OutboundRequest, OutboundResult, Transport } from './transport.ts'
+import { TransportFailure } from './transport-failure.ts'
+import { parseEndpointUrl, portOf } from './url-policy.ts'
+
+export interface HttpTransportOptions {
+  /** What may be reached. Asked for every URL and for every address at every connect. */
+  policy: AddressPolicy
+  /** Measures the timings. Deadlines are kept in real time whatever clock this is. Default: the system's. */
+  clock?: Clock
+  /** Resolves host names. Default: the operating system's resolver. */
+  lookup?: Lookup
+  /** Connections to one origin at once; further requests wait within their deadlines. Default 50. */
+  connectionsPerOrigin?: number
+  /** Idle connections of all origins together; beyond it the longest idle are closed. Default 1,000. */
+  maxIdleConnections?: number
+  /**
+   * For how long an idle connection stays open, in ms; a receiver that asks for less by `Keep-Alive: timeout=…` gets
+   * that. Default 4,000: common servers close after 5 s (Node's `keepAliveTimeout`), and we should be the first.
+   */
+  keepAliveMs?: number
+  tls?: TransportTlsOptions
+}
+
+/** Where a URL leads; kept, since the same endpoint is sent to again and again. */
+type Target = { origin: Origin; path: string } | { refusal: string }
+
+/** URLs whose parts are remembered. A burst to more of them than this parses each again, which costs microseconds. */
+const MAX_TARGETS = 10_000
+
+/**
+ * The production transport: undici's low-level `dispatch`, one connection per request at a time, HTTP/1.1.
+ *
+ * - One deadline covers look-up, connect, TLS, request and response; what is not over by then ends as the error of the
+ *   stage that it was in (`DNS_FAILED`, `CONNECT_TIMEOUT`, `TLS_FAILED`, `TIMEOUT`), also where it waited for a free
+ *   connection (`TIMEOUT`).
+ * - A complete head decides: `send` resolves at the head of a 2xx (with `keepResponse` after its body), and for others
+ *   with as much of the body as came, up to 16 KiB, until it ended, failed or the deadline passed.
+ * - Redirects are never followed, bodies never decompressed (`content-encoding` is among the headers then).
+ * - `timings.firstByte` counts from the moment the request was written; `dns`, `connect` and `tls` are the durations of
+ *   this request's own connect.
+ * - Framing is the transport's: `Content-Length`, `Transfer-Encoding`, `Connection`, `Host` and other headers of the hop
+ *   are left out of what the caller gives and made from URL and body.
+ *
+ * Throws `CONFIG_INVALID` for limits that are not positive whole numbers.
+ */
+export function createHttpTransport(options: HttpTransportOptions): Transport {
+  const clock = options.clock ?? systemClock
+  const deadlines = new Deadlines<Exchange>()
+  const targets = new Map<string, Target>()
+  const pool = new ConnectionPool({
+    connect: createConnector({
+      policy: options.policy,
+      lookup: options.lookup ?? systemLookup,
+      clock,
+      ...(options.tls === undefined ? {} : { tls: options.tls }),
+    }),
+    clock,
+    connectionsPerOrigin: requirePositive('connectionsPerOrigin', options.connectionsPerOrigin ?? 50),
+    maxIdleConnections: requirePositive('maxIdleConnections', options.maxIdleConnections ?? 1_000),
+    keepAliveMs: requirePositive('keepAliveMs', options.keepAliveMs ?? 4_000),
+  })
+  let closed = false
+
+  function targetOf(url: string): Target {
+    const known = targets.get(url)
+    if (known !== undefined) return known
+    const target = parseTarget(url, options.policy)
+    if (targets.size >= MAX_TARGETS) for (const oldest of targets.keys()) if (targets.delete(oldest)) break
+    targets.set(url, target)
+    return target
+  }
+
+  function send(request: OutboundRequest): Promise<OutboundResult> {
+    if (closed) return refusedResult(CLOSED)
+    if (!(request.deadlineMs > 0 && request.deadlineMs < Number.POSITIVE_INFINITY)) return refusedResult(BAD_DEADLINE)
+    const target = targetOf(request.url)
+    if ('refusal' in target) return refusedResult(new TransportFailure('ADDRESS_REFUSED', target.refusal))
+    const exchange = new Exchange(request, dispatchOptions(request, target.path), clock, deadlines)
+    pool.carry(target.origin, exchange)
+    return exchange.result
+  }
+
+  async function close(): Promise<void> {
+    closed = true
+    for (const exchange of deadlines.members()) exchange.fail(CLOSED)
+    await pool.close()
+  }
+
+  return { send, close }
+}
+
+const CLOSED = new TransportFailure('SEND_FAILED', 'The transport was closed.')
+const BAD_DEADLINE = new TransportFailure('SEND_FAILED', 'deadlineMs must be a positive number.')
+
+function refusedResult(failure: TransportFailure): Promise<OutboundResult> {
+  return Promise.resolve({
+    kind: 'error',
+    code: failure.code,
+    message: failure.message,
+    staleConnection: false,
+    timings: { dns: null, connect: null, tls: null, firstByte: null, total: 0 },
+  })
+}
+
+function parseTarget(url: string, policy: AddressPolicy): Target {
+  const parsed = parseEndpointUrl(url, policy)
+  if (typeof parsed === 'string') return { refusal: parsed }
+  const { hostname, origin, pathname, search, protocol } = parsed
+  return {
+    origin: {
+      key: origin,
+      hostname: hostname.startsWith('[') ? hostname.slice(1, -1) : hostname,
+      port: portOf(parsed),
+      secure: protocol === 'https:',
+    },
+    path: pathname + search,
+  }
+}
+
+function dispatchOptions(request: OutboundRequest, path: string): Dispatcher.DispatchOptions {
+  const headers: string[] = []
+  for (const [name, value] of request.headers) if (!isHopHeader(name)) headers.push(name, value)
+  // `blocking` orders pipelined requests; there is one at a time here.
+  return { method: 'POST', path, headers, body: request.body, blocking: false }
+}
+
+/** Headers of the connection and of framing (RFC 9110 sections 7.6.1 and 8.6, RFC 9112), which are not the caller's. */
+const HOP_HEADERS = new Set([
+  'te',
+  'host',
+  'expect',
+  'trailer',
+  'upgrade',
+  'connection',
+  'keep-alive',
+  'content-length',
+  'proxy-connection',
+  'transfer-encoding',
+])
+const HOP_HEADER_LENGTHS = new Set([...HOP_HEADERS].map((name) => name.length))
+
+function isHopHeader(name: string): boolean {
+  return HOP_HEADER_LENGTHS.has(name.length) && HOP_HEADERS.has(name.toLowerCase())
+}
+
+function requirePositive(name: string, value: number): number {
+  if (!Number.isInteger(value) || value < 1)
+    throw new PosthasteError('CONFIG_INVALID', `${name} must be a whole number of at least 1, not ${value}.`)
+  return value
+}

@@ -1,0 +1,90 @@
+import { errors } from 'undici'
+import type { TransportErrorCode } from './transport.ts'
+
+/** Why an exchange failed, before it becomes a result. The message holds no secret and nothing that a receiver sent. */
+export class TransportFailure extends Error {
+  override readonly name = 'TransportFailure'
+  readonly code: TransportErrorCode
+
+  constructor(code: TransportErrorCode, message: string) {
+    super(message)
+    this.code = code
+  }
+}
+
+/** The `code` of a Node or undici error: an identifier of theirs, never a text of the receiver's. */
+export function errorCodeOf(error: unknown): string {
+  const code = (error as { code?: unknown } | null)?.code
+  return typeof code === 'string' ? code : 'UNKNOWN'
+}
+
+/** What undici reports about an exchange that it carried, in our terms. */
+export function classifyExchangeError(error: unknown): TransportFailure {
+  if (error instanceof TransportFailure) return error
+  const code = errorCodeOf(error)
+  // Its message holds the parser's own reason; what was received is in another field.
+  if (error instanceof errors.HTTPParserError)
+    return new TransportFailure('INVALID_RESPONSE', `The receiver's answer is not HTTP/1.1. ${error.message}`)
+  if (isTlsCode(code)) return new TransportFailure('TLS_FAILED', `The receiver ended the TLS connection (${code}).`)
+  switch (code) {
+    case 'UND_ERR_HEADERS_OVERFLOW':
+      return new TransportFailure('HEADERS_TOO_LARGE', "The headers of the receiver's answer are larger than 16 KiB.")
+    case 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH':
+      return new TransportFailure('INVALID_RESPONSE', "The receiver's answer has contradicting lengths.")
+    case 'UND_ERR_SOCKET':
+      return socketFailure(error)
+    case 'ECONNRESET':
+    case 'EPIPE':
+    case 'ECONNABORTED':
+    case 'ETIMEDOUT':
+    case 'EHOSTUNREACH':
+    case 'ENETUNREACH':
+      return new TransportFailure('CONNECTION_RESET', `The connection was lost before an answer (${code}).`)
+    case 'UND_ERR_INVALID_ARG':
+    case 'UND_ERR_NOT_SUPPORTED':
+      return new TransportFailure(
+        'SEND_FAILED',
+        `The request cannot be sent over HTTP: ${(error as Error).message}. Check its headers.`,
+      )
+    default:
+      return new TransportFailure('SEND_FAILED', `The request could not be sent (${code}).`)
+  }
+}
+
+/** undici has one code for a connection that ended and for answers that it does not accept; its own texts differ. */
+function socketFailure(error: unknown): TransportFailure {
+  const { message } = error as Error
+  if (message === 'bad response' || message === 'bad upgrade')
+    return new TransportFailure('INVALID_RESPONSE', 'The receiver answered with an interim status nobody asked for.')
+  return new TransportFailure('CONNECTION_RESET', 'The receiver closed the connection before it answered.')
+}
+
+const CERTIFICATE_CODES = new Set([
+  'CERT_HAS_EXPIRED',
+  'CERT_NOT_YET_VALID',
+  'CERT_REVOKED',
+  'CERT_REJECTED',
+  'CERT_UNTRUSTED',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'INVALID_CA',
+  'INVALID_PURPOSE',
+  'HOSTNAME_MISMATCH',
+])
+
+function isTlsCode(code: string): boolean {
+  return code.startsWith('ERR_SSL_') || code.startsWith('ERR_TLS_') || code === 'EPROTO' || CERTIFICATE_CODES.has(code)
+}
+
+/** A handshake that failed, whatever the code. */
+export function tlsFailure(error: unknown): TransportFailure {
+  const code = errorCodeOf(error)
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
+    return new TransportFailure('TLS_FAILED', `The receiver's certificate is for another host name (${code}).`)
+  if (CERTIFICATE_CODES.has(code))
+    return new TransportFailure('TLS_FAILED', `The receiver's certificate is not trusted (${code}).`)
+  return new TransportFailure('TLS_FAILED', `The TLS handshake with the receiver failed (${code}).`)
+}
