@@ -1,0 +1,36 @@
+import postgres from 'postgres'
+
+/** A connection string, or the options of postgres.js. Posthaste opens connections of its own with them. */
+// biome-ignore lint/complexity/noBannedTypes: postgres.js' own "no custom types"
+export type DatabaseOption = string | postgres.Options<{}>
+
+/** 64-bit integers come as numbers: ours (sequence numbers, tokens) stay below 2^53. */
+const BIGINT: postgres.PostgresType<number> = { to: 20, from: [20], serialize: String, parse: Number }
+
+type Types = { bigint: typeof BIGINT }
+
+export type Sql = postgres.Sql<{ bigint: number }>
+
+/**
+ * Opens a pool of `max` connections. `prepare: false` and the like in the host's options are kept, as a transaction-pooling
+ * proxy may need them.
+ */
+export function connect(database: DatabaseOption, max: number): Sql {
+  const options: postgres.Options<Types> = {
+    max,
+    idle_timeout: 60,
+    connect_timeout: 10,
+    onnotice: () => {},
+    connection: { application_name: 'posthaste' },
+    types: { bigint: BIGINT },
+  }
+  if (typeof database === 'string') return postgres<Types>(database, options)
+  const { connection, idle_timeout = 60, connect_timeout = 10, ...rest } = database
+  return postgres<Types>({
+    ...(rest as postgres.Options<Types>),
+    ...options,
+    idle_timeout,
+    connect_timeout,
+    connection: { application_name: 'posthaste', ...connection },
+  })
+}

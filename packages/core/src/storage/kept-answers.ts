@@ -1,0 +1,55 @@
+/** The answers of keyed POSTs, kept for a day. Fingerprint and answer are sealed text. */
+import { and, eq, sql } from 'drizzle-orm'
+import type { Queries, Store, WriteScope } from './tables.ts'
+
+/** From the contract. */
+export const KEPT_HOURS = 24
+
+/** Each kept answer removes so many that are too old, so that the table stays as large as a day. */
+const REMOVED_AT_ONCE = 10
+
+export interface KeptAnswer {
+  fingerprint: string
+  answer: string
+}
+
+/** What was kept under the key within the last day. */
+export async function findKeptAnswer(
+  store: Store,
+  queries: Queries,
+  account: string,
+  key: string,
+): Promise<KeptAnswer | null> {
+  const { api_idempotency: answers } = store.tables
+  const [kept] = await queries
+    .select({ fingerprint: answers.fingerprint, answer: answers.answer })
+    .from(answers)
+    .where(
+      and(
+        eq(answers.account, account),
+        eq(answers.key, key),
+        sql`${answers.at} > ${store.clock} - make_interval(hours => ${KEPT_HOURS})`,
+      ),
+    )
+  return kept ?? null
+}
+
+/** Keeps an answer; one that is too old makes room for it. */
+export async function keepAnswer(
+  store: Store,
+  scope: WriteScope,
+  account: string,
+  key: string,
+  kept: KeptAnswer,
+): Promise<void> {
+  const { api_idempotency: answers } = store.tables
+  const values = { ...kept, at: store.clock }
+  await scope.queries
+    .insert(answers)
+    .values({ account, key, ...values })
+    .onConflictDoUpdate({ target: [answers.account, answers.key], set: values })
+  await scope.queries.execute(sql`
+    delete from ${answers} where (account, key) in (
+      select account, key from ${answers} where at < ${store.clock} - make_interval(hours => ${KEPT_HOURS})
+      order by at limit ${REMOVED_AT_ONCE} for update skip locked)`)
+}

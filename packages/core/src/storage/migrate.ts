@@ -1,0 +1,98 @@
+import { createHash } from 'node:crypto'
+import { PosthasteError } from '../errors.ts'
+import type { Sql } from './connection.ts'
+import { logsAndLanes } from './migrations/0001-logs-and-lanes.ts'
+import { dispatchFunction } from './migrations/0002-dispatch.ts'
+
+export interface Migration {
+  number: number
+  name: string
+  /** The statements, with the schema's name in them. */
+  sql: string
+}
+
+/** A bigint that names this schema's lock of one purpose, for advisory locks. */
+export function advisoryKey(schema: string, purpose: string): string {
+  return createHash('sha256').update(`posthaste:${purpose}:${schema}`).digest().readBigInt64BE(0).toString()
+}
+
+/** All migrations in order, as SQL, for hosts that review or run them themselves. */
+export function listMigrations(schema: string): Migration[] {
+  return [
+    { number: 1, name: 'logs-and-lanes', sql: logsAndLanes(schema) },
+    { number: 2, name: 'dispatch', sql: dispatchFunction(schema, advisoryKey(schema, 'dispatch')) },
+  ]
+}
+
+/**
+ * Brings the schema up to date. Any number of processes may call it at once: one works, the others wait for its
+ * transaction-level advisory lock and find nothing to do. The installation's name is stored by the first migration.
+ *
+ * @returns the numbers of the migrations that this call applied
+ * @throws PosthasteError SCHEMA_NEWER when a later version of this package has migrated the schema
+ */
+export async function migrate(sql: Sql, schema: string, installation: string): Promise<number[]> {
+  const migrations = listMigrations(schema)
+  return await sql.begin(async (tx) => {
+    await tx.unsafe(`select pg_advisory_xact_lock(${advisoryKey(schema, 'migrate')})`)
+    await tx.unsafe(`set local client_min_messages = warning`)
+    await tx.unsafe(`create schema if not exists ${schema}`)
+    await tx.unsafe(`create table if not exists ${schema}.migrations (
+      number int primary key, name text not null, applied_at timestamptz not null default clock_timestamp())`)
+    const done = new Set(
+      (await tx.unsafe(`select number from ${schema}.migrations`)).map((row) => row.number as number),
+    )
+    refuseNewer(done, migrations)
+    const applied: number[] = []
+    for (const migration of migrations) {
+      if (done.has(migration.number)) continue
+      await tx.unsafe(migration.sql)
+      await tx.unsafe(`insert into ${schema}.migrations (number, name) values ($1, $2)`, [
+        migration.number,
+        migration.name,
+      ])
+      applied.push(migration.number)
+    }
+    await tx.unsafe(`insert into ${schema}.installation (name) values ($1) on conflict do nothing`, [installation])
+    return applied
+  })
+}
+
+/**
+ * Checks that the schema is as new as this package needs, and no newer.
+ *
+ * @throws PosthasteError NOT_MIGRATED, SCHEMA_NEWER, INSTALLATION_MISMATCH
+ */
+export async function requireMigrated(sql: Sql, schema: string, installation: string): Promise<void> {
+  const [found] = await sql.unsafe(`select to_regclass($1) is not null as found`, [`${schema}.migrations`])
+  const rows = found?.found === true ? await sql.unsafe(`select number from ${schema}.migrations`) : []
+  const done = new Set(rows.map((row) => row.number as number))
+  const migrations = listMigrations(schema)
+  refuseNewer(done, migrations)
+  const missing = migrations.filter((migration) => !done.has(migration.number))
+  if (missing.length > 0) {
+    throw new PosthasteError(
+      'NOT_MIGRATED',
+      `The schema ${schema} lacks ${missing.length} of ${migrations.length} migrations: call webhooks.migrate() before start().`,
+    )
+  }
+  const [row] = await sql.unsafe(`select name from ${schema}.installation`)
+  if (row !== undefined && row.name !== installation) {
+    throw new PosthasteError(
+      'INSTALLATION_MISMATCH',
+      `This database belongs to the installation "${row.name}", and this process is configured as "${installation}". A copy of ` +
+        'a database must not send what its original sends: events are stored, but nothing is dispatched from here.',
+    )
+  }
+}
+
+function refuseNewer(done: ReadonlySet<number>, migrations: readonly Migration[]): void {
+  const newest = migrations.at(-1)?.number ?? 0
+  for (const number of done) {
+    if (number <= newest) continue
+    throw new PosthasteError(
+      'SCHEMA_NEWER',
+      `The schema was migrated to ${number}, this version of Posthaste knows migrations up to ${newest}: deploy the newer version.`,
+    )
+  }
+}

@@ -1,0 +1,320 @@
+/**
+ * The first migration: the append-only logs (events, commands, dispatches, deliveries, attempts, renewals), the small
+ * tables that change on transitions (endpoints, retries, backlogs, workers, lanes …), and what they need.
+ *
+ * Immutable once released: a change is a further migration. `s` is the schema name, already checked.
+ */
+export function logsAndLanes(s: string): string {
+  return `${clockAndIds(s)}${configuration(s)}${logs(s)}${lanes(s)}${partitions(s)}`
+}
+
+function clockAndIds(s: string): string {
+  return /* sql */ `
+create table ${s}.installation (
+  only_row boolean primary key default true check (only_row),
+  name text not null,
+  created_at timestamptz not null default clock_timestamp()
+);
+
+-- The one clock that rules read (when a retry is due, when an overlap ends). Tests replace this function to move time.
+create function ${s}.clock() returns timestamptz language sql volatile as
+$$ select clock_timestamp() $$;
+
+create sequence ${s}.id_counter;
+
+-- Time-ordered ids, ascending within a session. From 18 on Postgres has its own; before, RFC 9562 version 7 by hand:
+-- 48 bits of milliseconds, 12 bits of the millisecond's fraction, 30 bits of a counter, 32 random bits.
+do $do$ begin
+  if current_setting('server_version_num')::int >= 180000 then
+    execute 'create function ${s}.new_id() returns uuid language sql volatile as ''select pg_catalog.uuidv7()''';
+  else
+    execute $fn$
+      create function ${s}.new_id() returns uuid language sql volatile as $$
+        select (lpad(to_hex(us / 1000), 12, '0') || '7' || lpad(to_hex((us % 1000) * 4096 / 1000), 3, '0')
+          || to_hex((2::bigint << 30) | (counter & 1073741823)) || lpad(to_hex((random() * 4294967295)::bigint), 8, '0'))::uuid
+        from (select (extract(epoch from clock_timestamp()) * 1000000)::bigint us, nextval('${s}.id_counter') counter offset 0) t
+      $$
+    $fn$;
+  end if;
+end $do$;
+
+-- The smallest id of a moment: the bound of a partition, or of a look-up by time.
+create function ${s}.id_floor(t timestamptz) returns uuid language sql immutable strict as
+$$ select (lpad(to_hex((extract(epoch from t) * 1000)::bigint), 12, '0') || '00000000000000000000')::uuid $$;
+
+-- A delivery's id follows from its event, endpoint and generation, with the event's time in front: it falls into the
+-- partition of the event's time, and the primary key makes "once per endpoint" true whatever is repeated.
+create function ${s}.delivery_id(event uuid, endpoint int, generation int) returns uuid language sql immutable strict as
+$$ select overlay(md5(event::text || ':' || endpoint || ':' || generation)
+     placing replace(left(event::text, 13), '-', '') || '8' from 1 for 13)::uuid $$;
+
+-- 'a.b.c' → {a.b.c, a.b.*, a.*, *}: the patterns by which an event type can be subscribed to.
+create function ${s}.patterns(type text) returns text[] language sql immutable strict as
+$$ select array_append(array_agg(p order by length(p) desc), '*') from (
+     select type p union all
+     select array_to_string((string_to_array(type, '.'))[1:i], '.') || '.*'
+       from generate_series(1, array_length(string_to_array(type, '.'), 1) - 1) i) x $$;
+`
+}
+
+function configuration(s: string): string {
+  return /* sql */ `
+create table ${s}.endpoints (
+  no int generated always as identity primary key,
+  id uuid not null default ${s}.new_id() unique,
+  account text not null,
+  url text not null,
+  events text[] not null,
+  description text,
+  metadata text not null default '{}',
+  active boolean not null,
+  disabled_reason text,
+  disabled_at timestamptz,
+  -- Sealed by the host's key ring; the context of each is "endpoint:<id>:<column>".
+  secret text not null,
+  previous_secret text,
+  previous_until timestamptz,
+  -- While both are valid: the headers with room for one signature use the secret that was accepted last.
+  previous_accepted boolean not null default false,
+  headers text,
+  header_names text[] not null default '{}',
+  ordering text not null default 'none' check (ordering in ('none', 'fifo')),
+  max_concurrency int,
+  rate_limit int,
+  rate_limit_per text check (rate_limit_per in ('second', 'minute')),
+  version int not null default 1,
+  created_at timestamptz not null default ${s}.clock(),
+  updated_at timestamptz not null default ${s}.clock(),
+  deleted_at timestamptz
+);
+create index endpoints_by_account on ${s}.endpoints (account, id desc) where deleted_at is null;
+
+-- One row per pattern of each endpoint that is being served (active, not disabled, not deleted), and none for others:
+-- what does not subscribe costs nothing.
+create table ${s}.subscriptions (
+  account text not null,
+  pattern text not null,
+  endpoint int not null,
+  primary key (account, pattern, endpoint)
+);
+create index subscriptions_by_endpoint on ${s}.subscriptions (endpoint);
+
+create table ${s}.endpoint_health (
+  endpoint int primary key,
+  epoch int not null default 0,
+  failing_since timestamptz,
+  backoff_ms int,
+  backoff_until timestamptz
+);
+
+create table ${s}.api_idempotency (
+  account text not null,
+  key text not null,
+  fingerprint text not null,
+  answer text not null,
+  at timestamptz not null default ${s}.clock(),
+  primary key (account, key)
+);
+create index api_idempotency_by_age on ${s}.api_idempotency (at);
+`
+}
+
+function logs(s: string): string {
+  return /* sql */ `
+create table ${s}.events (
+  id uuid not null default ${s}.new_id(),
+  -- The emitting transaction: with a remembered snapshot it tells what was committed since the last look.
+  xid xid8 not null default pg_current_xact_id(),
+  account text not null,
+  type text not null,
+  -- The JSON text that is sent, to the byte. Never jsonb, which reorders keys and refuses \\u0000.
+  data text not null,
+  occurred_at timestamptz not null default ${s}.clock(),
+  envelope smallint not null default 0,
+  idempotency_key text,
+  primary key (id)
+) partition by range (id);
+create index events_by_xid on ${s}.events (xid, id);
+
+create table ${s}.commands (
+  id uuid not null default ${s}.new_id() primary key,
+  xid xid8 not null default pg_current_xact_id(),
+  kind text not null,
+  endpoint int not null,
+  payload text
+);
+create index commands_by_xid on ${s}.commands (xid, id);
+
+create table ${s}.idempotency_keys (
+  account text not null,
+  key text not null,
+  event_id uuid not null,
+  at timestamptz not null,
+  primary key (account, key)
+);
+create index idempotency_keys_by_age on ${s}.idempotency_keys (at);
+
+-- What the dispatcher did, page by page, and so its position: the newest row. Its key is the fence between two
+-- dispatchers, and its order is the order of commits, so that whoever follows this log misses nothing.
+create table ${s}.dispatches (
+  n bigint primary key,
+  at timestamptz not null default clock_timestamp(),
+  life text not null,
+  snap pg_snapshot not null,
+  win pg_snapshot,
+  key_xid xid8,
+  key_id uuid,
+  key_endpoint int,
+  last_seq bigint not null,
+  events int not null,
+  deliveries int not null,
+  oldest uuid,
+  endpoints int[],
+  firsts bigint[],
+  lasts bigint[],
+  commands text
+);
+alter table ${s}.dispatches alter endpoints set storage external, alter firsts set storage external,
+  alter lasts set storage external;
+
+create table ${s}.deliveries (
+  id uuid not null,
+  seq bigint not null,
+  event_id uuid not null,
+  endpoint int not null,
+  generation int not null default 0,
+  primary key (id)
+) partition by range (id);
+create index deliveries_by_endpoint on ${s}.deliveries (endpoint, seq);
+
+create table ${s}.attempts (
+  delivery_id uuid not null,
+  number int not null,
+  endpoint int not null,
+  -- 1 succeeded, 2 failed, 3 expired, 4 cancelled
+  outcome smallint not null,
+  -- Nothing follows by itself: it succeeded, or the schedule is at its end.
+  final boolean not null,
+  -- The step of the retry schedule that this attempt used; null for attempts that use none (manual, repeated at once).
+  step smallint,
+  status smallint,
+  at timestamptz not null,
+  dns_ms real,
+  connect_ms real,
+  tls_ms real,
+  first_byte_ms real,
+  total_ms real,
+  -- 32 bytes each: the body's signature, the header's, then one per Standard Webhooks signature.
+  signatures bytea,
+  error text,
+  detail text,
+  response_headers text,
+  response_excerpt text,
+  primary key (delivery_id, number)
+) partition by range (delivery_id);
+create index attempts_by_endpoint on ${s}.attempts (endpoint, at);
+`
+}
+
+function lanes(s: string): string {
+  return /* sql */ `
+-- One row per waiting retry; written by the lane's owner only.
+create table ${s}.retries (
+  delivery_id uuid not null,
+  step smallint not null,
+  endpoint int not null,
+  lane smallint not null,
+  seq bigint not null,
+  event_id uuid not null,
+  number int not null,
+  due_at timestamptz not null,
+  primary key (delivery_id, step)
+) with (autovacuum_vacuum_scale_factor = 0.05);
+create index retries_by_due on ${s}.retries (due_at, delivery_id);
+create index retries_by_endpoint on ${s}.retries (endpoint, due_at, delivery_id);
+
+-- One row per endpoint that is behind, so that it does not pin its lane's position.
+create table ${s}.backlogs (
+  endpoint int primary key,
+  lane smallint not null,
+  cursor_seq bigint not null,
+  oldest uuid not null,
+  reason text not null,
+  since timestamptz not null default ${s}.clock()
+) with (autovacuum_vacuum_scale_factor = 0.05);
+create index backlogs_by_lane on ${s}.backlogs (lane);
+
+create table ${s}.workers (
+  token bigint generated always as identity primary key,
+  name text not null,
+  version text not null,
+  started_at timestamptz not null default clock_timestamp(),
+  fenced boolean not null default false
+);
+
+create table ${s}.renewals (
+  token bigint not null,
+  seq bigint generated always as identity,
+  at timestamptz not null default clock_timestamp(),
+  lanes smallint[] not null,
+  positions bigint[] not null,
+  primary key (token, seq)
+);
+
+create table ${s}.lanes (
+  lane smallint primary key,
+  token bigint,
+  position bigint not null
+);
+insert into ${s}.lanes select lane, null, 0 from generate_series(0, 63) lane;
+
+-- Takes a worker's lanes away, once and for all. The update waits for the worker's writes in flight (each holds a share
+-- lock on this row); what it reads afterwards therefore includes them.
+create function ${s}.fence(p_token bigint) returns int language plpgsql as $$
+declare
+  newest ${s}.renewals;
+  freed int;
+begin
+  update ${s}.workers set fenced = true where token = p_token and not fenced;
+  select * into newest from ${s}.renewals where token = p_token order by seq desc limit 1;
+  update ${s}.lanes l set token = null, position = greatest(l.position, coalesce(
+      (select p.position from unnest(newest.lanes, newest.positions) p(lane, position) where p.lane = l.lane), 0))
+    where l.token = p_token;
+  get diagnostics freed = row_count;
+  return freed;
+end $$;
+`
+}
+
+function partitions(s: string): string {
+  return /* sql */ `
+-- Weekly partitions of the logs, made ahead. LIKE + ATTACH waits for no emitter (CREATE … PARTITION OF does).
+create function ${s}.make_partitions(p_from timestamptz, p_until timestamptz) returns int language plpgsql as $$
+declare
+  week timestamptz := date_trunc('week', p_from at time zone 'UTC') at time zone 'UTC';
+  parent text;
+  part text;
+  made int := 0;
+begin
+  while week < p_until loop
+    foreach parent in array array['events', 'deliveries', 'attempts'] loop
+      part := parent || '_' || to_char(week at time zone 'UTC', 'YYYYMMDD');
+      if to_regclass('${s}.' || part) is null then
+        execute format('create table ${s}.%I (like ${s}.%I including all)', part, parent);
+        execute format('alter table ${s}.%I attach partition ${s}.%I for values from (%L) to (%L)',
+          parent, part, ${s}.id_floor(week), ${s}.id_floor(week + interval '7 days'));
+        made := made + 1;
+      end if;
+    end loop;
+    week := week + interval '7 days';
+  end loop;
+  return made;
+end $$;
+
+-- The net: a missing partition never fails a host's insert.
+create table ${s}.events_default partition of ${s}.events default;
+create table ${s}.deliveries_default partition of ${s}.deliveries default;
+create table ${s}.attempts_default partition of ${s}.attempts default;
+select ${s}.make_partitions(clock_timestamp(), clock_timestamp() + interval '37 days');
+`
+}

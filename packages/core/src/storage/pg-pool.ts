@@ -1,0 +1,37 @@
+import type { Pool, PoolConfig } from 'pg'
+import type { DatabaseOption } from './connection.ts'
+
+/**
+ * A small pool of node-postgres, for the job engine; loaded when it is needed. A connection that breaks while nobody uses it
+ * ends the process where nobody listens, so somebody does.
+ */
+export async function openPgPool(
+  database: DatabaseOption,
+  max: number,
+  onBroken: (error: Error) => void = () => {},
+): Promise<Pool> {
+  const { default: pg } = await import('pg')
+  const pool = new pg.Pool({ ...poolConfig(database), max })
+  pool.on('error', onBroken)
+  pool.on('connect', (client) => void client.on('error', onBroken))
+  return pool
+}
+
+/** The job engine talks through node-postgres: the same database, by what postgres.js was given. */
+function poolConfig(database: DatabaseOption): PoolConfig {
+  if (typeof database === 'string') return { connectionString: database, application_name: 'posthaste-jobs' }
+  const { host, port, database: name, user, username, pass, password, ssl } = database
+  const first = <V>(value: V | V[] | undefined): V | undefined => (Array.isArray(value) ? value[0] : value)
+  const secret = password ?? pass
+  return {
+    application_name: 'posthaste-jobs',
+    ...(host === undefined ? {} : { host: first(host) as string }),
+    ...(port === undefined ? {} : { port: Number(first(port)) }),
+    ...(name === undefined ? {} : { database: name }),
+    ...((user ?? username) === undefined ? {} : { user: (user ?? username) as string }),
+    ...(secret === undefined || secret === null ? {} : { password: secret as string }),
+    ...(ssl === undefined
+      ? {}
+      : { ssl: ssl === true || typeof ssl === 'object' ? (ssl as object | true) : { rejectUnauthorized: false } }),
+  }
+}
