@@ -1,0 +1,199 @@
+import type { AnyCatalog } from './catalog/define-events.ts'
+import { type Clock, systemClock } from './clock.ts'
+import { DEFAULT_RETRY_SCHEDULE } from './delivery/retry-schedule.ts'
+import { type Duration, parseDuration } from './duration.ts'
+import { PosthasteError } from './errors.ts'
+import type { AddressPolicyOptions } from './http-client/address-guard.ts'
+import type { Lookup } from './http-client/name-lookup.ts'
+import type { Transport } from './http-client/transport.ts'
+import { type Logger, silentLogger } from './logger.ts'
+import { createKeyring, type Keyring, type KeyringOptions, plainKeyring } from './signing/keyring.ts'
+import type { DatabaseOption } from './storage/connection.ts'
+import { checkSchemaName } from './storage/schema-name.ts'
+
+/** Everything that a host can choose. */
+export interface WebhooksOptions<C extends AnyCatalog, T extends Tenancy> {
+  /** A connection string, or options of postgres.js. Posthaste opens connections of its own: see `connections`. */
+  database: DatabaseOption
+  /**
+   * The name of this installation: `production`, `staging`. It is stored at the first migration, and a process with another
+   * name sends nothing, so that a copy of the production database does not deliver what the original delivers.
+   */
+  installation: string
+  /** The event types, of `defineEvents` or `extendEvents`. Default: `affiliateEvents`. */
+  events?: C
+  /** `single` (default): one account, named `default`. `multi`: every emit and every request names its account. */
+  tenancy?: T
+  /**
+   * Keys for signing secrets and custom headers at rest (AES-256-GCM). Required unless `secretStorage` is `plain`.
+   */
+  secretKeys?: KeyringOptions
+  /** `plain`: keep secrets readable in the database. Has to be asked for. */
+  secretStorage?: 'encrypted' | 'plain'
+  /** Schema of our tables. Default `posthaste`. */
+  schema?: string
+  /** Schema of the job engine's tables, apart from any graphile-worker that the host runs. Default `posthaste_worker`. */
+  queueSchema?: string
+  /** Delays after each failed attempt. Default `DEFAULT_RETRY_SCHEDULE`: 10 attempts over 75.6 h. */
+  retrySchedule?: readonly Duration[]
+  /** Other schedules for some event types. */
+  retrySchedules?: Readonly<Record<string, readonly Duration[]>>
+  /** `posthaste` (default): `event`, `timestamp`, `data`, `signature`. `standard`: the body of Standard Webhooks. */
+  envelope?: 'posthaste' | 'standard'
+  /** Largest `data` of an event in bytes of JSON. Default 1,048,576. */
+  maxDataBytes?: number
+  /** Endpoints of one account. Default 1,000. */
+  maxEndpointsPerAccount?: number
+  /** What receivers may be, and how they are reached. */
+  http?: HttpOptions
+  /** The part that delivers, in processes that call `start()`. */
+  worker?: WorkerOptions
+  /** Connections to Postgres. Default `{ worker: 6, api: 4 }`; the job engine opens two more. */
+  connections?: { worker?: number; api?: number }
+  /** Which answers of receivers are kept with their attempts, headers and up to 16 KiB. Default `failed`. */
+  keepResponses?: 'failed' | 'all' | 'none'
+  /** Default: silent. `console` fits. */
+  logger?: Logger
+  /** For tests: the process's clocks. */
+  clock?: Clock
+  /** For tests: what sends instead of the network. */
+  transport?: Transport
+}
+
+export type Tenancy = 'single' | 'multi'
+
+export interface HttpOptions extends AddressPolicyOptions {
+  /** For a whole exchange, from the name look-up to the last byte. Default `15s`; less than the lease. */
+  deadline?: Duration
+  /** Connections to one origin at once. Default 100. */
+  connectionsPerOrigin?: number
+  /** Resolves host names. Default: the operating system's resolver. */
+  lookup?: Lookup
+}
+
+export interface WorkerOptions {
+  /** Sends under way at once in this process. Default 200. */
+  concurrency?: number
+  /** Sends to one endpoint at once, where the endpoint sets no `max_concurrency`. Default 50. */
+  endpointConcurrency?: number
+  /**
+   * How long a worker that is not heard of keeps its lanes; its deliveries go on elsewhere at the latest 5 s after that.
+   * Default `25s`. At least the deadline and a quarter of itself.
+   */
+  lease?: Duration
+  /** Pause between looks for new work while there is none. Default `60ms`. */
+  idlePoll?: Duration
+  /** Run the job engine, which offers waiting lanes to workers. Default true; delivery is correct without. */
+  jobEngine?: boolean
+}
+
+/** The options with every default filled in and every rule checked. */
+export interface Config {
+  database: DatabaseOption
+  installation: string
+  tenancy: Tenancy
+  keyring: Keyring
+  schema: string
+  queueSchema: string
+  retrySchedule: readonly Duration[]
+  retrySchedules: Readonly<Record<string, readonly Duration[]>>
+  envelope: 0 | 1
+  maxDataBytes: number
+  maxEndpointsPerAccount: number | undefined
+  http: HttpOptions
+  deadlineMs: number
+  connectionsPerOrigin: number
+  concurrency: number
+  endpointConcurrency: number
+  leaseMs: number
+  idlePollMs: number
+  jobEngine: boolean
+  workerConnections: number
+  apiConnections: number
+  keepResponses: 'failed' | 'all' | 'none'
+  logger: Logger
+  clock: Clock
+  transport: Transport | undefined
+}
+
+/** @throws PosthasteError CONFIG_INVALID, naming the option and what it may be */
+export function checkOptions(options: WebhooksOptions<AnyCatalog, Tenancy>): Config {
+  const { http = {}, worker = {}, connections = {} } = options
+  const deadlineMs = parseDuration(http.deadline ?? '15s', 'http.deadline')
+  const leaseMs = parseDuration(worker.lease ?? '25s', 'worker.lease')
+  if (deadlineMs < 1) throw invalid('http.deadline must be at least 1 ms.')
+  if (leaseMs < deadlineMs * 1.25 || leaseMs < 1_000) {
+    throw invalid(
+      'worker.lease must be at least 1s, and a quarter more than http.deadline: no send may outlive its lease.',
+    )
+  }
+  return {
+    database: checkDatabase(options.database),
+    installation: checkText(options.installation, 'installation', "a name such as 'production'"),
+    tenancy: oneOf(options.tenancy ?? 'single', ['single', 'multi'], 'tenancy'),
+    keyring: checkKeyring(options),
+    schema: checkSchemaName(options.schema ?? 'posthaste', 'schema'),
+    queueSchema: checkSchemaName(options.queueSchema ?? 'posthaste_worker', 'queueSchema'),
+    retrySchedule: options.retrySchedule ?? DEFAULT_RETRY_SCHEDULE,
+    retrySchedules: options.retrySchedules ?? {},
+    envelope: oneOf(options.envelope ?? 'posthaste', ['posthaste', 'standard'], 'envelope') === 'standard' ? 1 : 0,
+    maxDataBytes: count(options.maxDataBytes ?? 1_048_576, 'maxDataBytes', 2, 64 * 1_048_576),
+    maxEndpointsPerAccount: options.maxEndpointsPerAccount,
+    http,
+    deadlineMs,
+    connectionsPerOrigin: count(http.connectionsPerOrigin ?? 100, 'http.connectionsPerOrigin', 1, 10_000),
+    concurrency: count(worker.concurrency ?? 200, 'worker.concurrency', 1, 10_000),
+    endpointConcurrency: count(worker.endpointConcurrency ?? 50, 'worker.endpointConcurrency', 1, 10_000),
+    leaseMs,
+    idlePollMs: Math.max(5, parseDuration(worker.idlePoll ?? '60ms', 'worker.idlePoll')),
+    jobEngine: worker.jobEngine ?? true,
+    workerConnections: count(connections.worker ?? 6, 'connections.worker', 2, 100),
+    apiConnections: count(connections.api ?? 4, 'connections.api', 1, 100),
+    keepResponses: oneOf(options.keepResponses ?? 'failed', ['failed', 'all', 'none'], 'keepResponses'),
+    logger: options.logger ?? silentLogger,
+    clock: options.clock ?? systemClock,
+    transport: options.transport,
+  }
+}
+
+function checkKeyring({ secretKeys, secretStorage = 'encrypted' }: WebhooksOptions<AnyCatalog, Tenancy>): Keyring {
+  oneOf(secretStorage, ['encrypted', 'plain'], 'secretStorage')
+  if (secretStorage === 'plain') {
+    if (secretKeys !== undefined) throw invalid("Give either secretKeys or secretStorage: 'plain', not both.")
+    return plainKeyring()
+  }
+  if (secretKeys === undefined) {
+    throw invalid(
+      "secretKeys is missing: { current: 'k1', keys: { k1: <32 random bytes, as base64> } }. To keep secrets readable in the " +
+        "database instead, say secretStorage: 'plain'.",
+    )
+  }
+  return createKeyring(secretKeys)
+}
+
+function checkDatabase(database: DatabaseOption): DatabaseOption {
+  if (typeof database === 'string' && /^postgres(ql)?:\/\//.test(database)) return database
+  if (typeof database === 'object' && database !== null) return database
+  throw invalid(
+    "database must be a connection string, 'postgres://user:password@host/name', or options of postgres.js.",
+  )
+}
+
+function checkText(value: unknown, option: string, example: string): string {
+  if (typeof value === 'string' && value.trim() !== '' && value.length <= 128) return value
+  throw invalid(`${option} must be ${example}.`)
+}
+
+function oneOf<V extends string>(value: V, allowed: readonly V[], option: string): V {
+  if (allowed.includes(value)) return value
+  throw invalid(`${option} must be one of ${allowed.join(', ')}.`)
+}
+
+function count(value: number, option: string, least: number, most: number): number {
+  if (Number.isInteger(value) && value >= least && value <= most) return value
+  throw invalid(`${option} must be a whole number from ${least} to ${most}.`)
+}
+
+function invalid(message: string): PosthasteError {
+  return new PosthasteError('CONFIG_INVALID', message)
+}

@@ -1,0 +1,233 @@
+import type { Clock } from '../clock.ts'
+import { toPublicId } from '../ids.ts'
+import type { AttemptInfo, Lifecycle } from '../lifecycle/events.ts'
+import { errorFields, type Logger } from '../logger.ts'
+import type { Attempt } from './attempt.ts'
+import type { DeliveryItem, EndpointState } from './endpoint-state.ts'
+import type { EndpointWriter } from './endpoint-writer.ts'
+import { judge, retryAfterMs, saysDown } from './outcome.ts'
+import type { Outcome } from './recorder.ts'
+import type { RetrySchedule } from './retry-schedule.ts'
+
+export interface AttemptFollowUpOptions {
+  schedule: RetrySchedule
+  clock: Clock
+  logger: Logger
+  lifecycle: Lifecycle
+  endpointWriter: EndpointWriter
+  /** Sends to one endpoint at once, where it sets no limit of its own. */
+  endpointConcurrency: number
+  token(): number
+  onFenced(): void
+  nudge(): void
+  record(outcome: Outcome): void
+  sendAgain(item: DeliveryItem): void
+  /** Nothing was sent: it waits as before. */
+  putBack(item: DeliveryItem): void
+  /** The endpoint's configuration changed in the database. */
+  refresh(endpoint: number): void
+  /** What is queued is to be read again later. */
+  giveBack(state: EndpointState): void
+  ready(state: EndpointState): void
+  /** The breaker closed: whatever is due of this endpoint, from the oldest. */
+  readRetries(state: EndpointState): void
+}
+
+/** An endpoint without a success for this long is disabled (contract: 5 days). */
+const DISABLE_AFTER_MS = 5 * 86_400_000
+
+/** Judges each attempt, changes the endpoint's state in memory, and has the outcome written. */
+export class AttemptFollowUp {
+  readonly #o: AttemptFollowUpOptions
+  readonly #disabling = new Set<EndpointState>()
+
+  constructor(options: AttemptFollowUpOptions) {
+    this.#o = options
+  }
+
+  finished(item: DeliveryItem, attempt: Attempt): void {
+    const { schedule, clock } = this.#o
+    const state = item.endpoint
+    const nowMs = clock.now()
+    const verdict = judge(attempt, item, schedule, nowMs)
+    switch (verdict.kind) {
+      case 'not_sent':
+        state.inFlight--
+        this.#o.putBack(item)
+        this.#o.ready(state)
+        return
+      case 'again':
+        this.#again(item, attempt, verdict.reason)
+        return
+      case 'succeeded':
+        this.#succeeded(state, attempt)
+        this.#record(item, attempt, true, true, null)
+        break
+      case 'gone':
+        this.#failedOnce(state, item, attempt, nowMs)
+        this.#record(
+          item,
+          attempt,
+          false,
+          item.step === null,
+          item.step === null ? null : { step: item.step, delayMs: 0 },
+        )
+        this.#disable(state, 'gone')
+        break
+      case 'retry':
+        this.#failedOnce(state, item, attempt, nowMs)
+        this.#record(item, attempt, false, false, { step: (item.step as number) + 1, delayMs: verdict.delayMs })
+        break
+      case 'failed':
+        this.#failedOnce(state, item, attempt, nowMs)
+        this.#record(item, attempt, false, true, null)
+        break
+    }
+    state.inFlight--
+    this.#o.ready(state)
+  }
+
+  /** These outcomes are in the database: they count as done, and listeners hear of them. */
+  written(outcomes: readonly Outcome[]): void {
+    for (const outcome of outcomes) {
+      const { item, next, succeeded } = outcome
+      const state = item.endpoint
+      state.unwritten--
+      const again = item.sendingAgain === outcome.attempt.number
+      if (again) continue
+      if (state.config?.fifo) state.settleFifo(item, next !== null)
+      state.settle(item)
+      this.#raise(outcome)
+      if (succeeded || next !== null || state.config?.fifo) this.#o.ready(state)
+    }
+  }
+
+  /** Sent again at once: a new attempt number, no step of the schedule. The retry row makes it survive a crash in between. */
+  #again(item: DeliveryItem, attempt: Attempt, reason: 'other_secret' | 'fresh_connection'): void {
+    const step = item.step
+    item.sendingAgain = attempt.number
+    this.#record({ ...item }, attempt, false, false, step === null ? null : { step, delayMs: 0 }, item)
+    item.number++
+    if (step !== null) {
+      item.retryStep = step
+      item.endpoint.holdRetry(item)
+    }
+    if (reason === 'other_secret') item.triedOtherSecret = true
+    else item.freshConnection = true
+    this.#o.sendAgain(item)
+  }
+
+  #record(
+    shown: DeliveryItem,
+    attempt: Attempt,
+    succeeded: boolean,
+    final: boolean,
+    next: Outcome['next'],
+    item: DeliveryItem = shown,
+  ): void {
+    item.endpoint.unwritten++
+    this.#o.record({ item, retryStep: shown.retryStep, step: shown.step, attempt, succeeded, final, next })
+  }
+
+  #succeeded(state: EndpointState, attempt: Attempt): void {
+    state.failingSinceMs = null
+    const config = state.config
+    state.grow(config?.maxConcurrency ?? this.#o.endpointConcurrency)
+    if (state.breaker.succeeded()) {
+      this.#o.readRetries(state)
+      if (config !== null && this.#o.lifecycle.heard('endpoint.recovered')) {
+        this.#o.lifecycle.raise('endpoint.recovered', {
+          account: config.account,
+          endpointId: toPublicId('ep', config.id),
+        })
+      }
+    }
+    if (config !== null && attempt.hadOther && config.usePrevious !== attempt.usedPrevious) {
+      config.usePrevious = attempt.usedPrevious
+      this.#background(
+        this.#o.endpointWriter.rememberSecret(this.#o.token(), config.no, config.version, attempt.usedPrevious),
+      )
+    }
+  }
+
+  #failedOnce(state: EndpointState, item: DeliveryItem, attempt: Attempt, nowMs: number): void {
+    const { result } = attempt
+    const waitMs = retryAfterMs(result, nowMs)
+    if (waitMs !== null) state.notBeforeMs = Math.max(state.notBeforeMs, nowMs + waitMs)
+    state.failingSinceMs ??= nowMs
+    if (saysDown(result)) {
+      state.shrink()
+      if (state.breaker.failed(item.id, nowMs)) this.#degraded(state, nowMs)
+    } else {
+      state.breaker.answered()
+    }
+    if (nowMs - state.failingSinceMs >= DISABLE_AFTER_MS) this.#disable(state, 'failing')
+  }
+
+  #degraded(state: EndpointState, nowMs: number): void {
+    this.#o.giveBack(state)
+    const { config } = state
+    if (config === null || !this.#o.lifecycle.heard('endpoint.degraded')) return
+    this.#o.lifecycle.raise('endpoint.degraded', {
+      account: config.account,
+      endpointId: toPublicId('ep', config.id),
+      retryInMs: state.breaker.state.untilMs - nowMs,
+    })
+  }
+
+  #disable(state: EndpointState, reason: 'gone' | 'failing'): void {
+    const { config } = state
+    if (config === null || this.#disabling.has(state)) return
+    this.#disabling.add(state)
+    config.state = 'waiting'
+    this.#o.giveBack(state)
+    const { endpointWriter, token, onFenced, nudge, lifecycle, refresh } = this.#o
+    this.#background(
+      endpointWriter
+        .disable(token(), config.no, config.health.epoch, reason)
+        .then((disabled) => {
+          if (disabled === null) onFenced()
+          if (disabled !== true) return
+          nudge()
+          lifecycle.raise('endpoint.disabled', {
+            account: config.account,
+            endpointId: toPublicId('ep', config.id),
+            reason,
+          })
+        })
+        .finally(() => {
+          this.#disabling.delete(state)
+          // Whatever the database says now: it may have been enabled again in the meantime.
+          refresh(state.no)
+        }),
+    )
+  }
+
+  #background(work: Promise<unknown>): void {
+    work.catch((error: unknown) => {
+      this.#o.logger.warn('posthaste: a change of an endpoint could not be written', errorFields(error))
+    })
+  }
+
+  #raise({ item, attempt, succeeded, final, next }: Outcome): void {
+    const { lifecycle, clock } = this.#o
+    const name = succeeded ? 'delivery.succeeded' : final ? 'delivery.failed' : 'attempt.failed'
+    const config = item.endpoint.config
+    if (config === null || !lifecycle.heard(name)) return
+    const { result } = attempt
+    const info: AttemptInfo = {
+      account: config.account,
+      endpointId: toPublicId('ep', config.id),
+      deliveryId: toPublicId('dlv', item.id),
+      eventId: toPublicId('evt', item.eventId),
+      eventType: item.type,
+      attempt: attempt.number,
+      statusCode: result.kind === 'response' ? result.statusCode : null,
+      errorCode: result.kind === 'error' ? result.code : succeeded ? null : `HTTP_${result.statusCode}`,
+      totalMs: result.timings.total,
+      sinceOccurredMs: clock.now() - item.occurredAtMs,
+    }
+    if (name === 'attempt.failed') lifecycle.raise(name, { ...info, retryInMs: next?.delayMs ?? 0 })
+    else lifecycle.raise(name, info)
+  }
+}

@@ -1,0 +1,307 @@
+import { laneOf } from '../lanes/lane-number.ts'
+import type { OpenWork } from '../lanes/lane-progress.ts'
+import { Breaker } from './breaker.ts'
+import type { DeliveryRow, RetryRow } from './delivery-reader.ts'
+import { RETRIES_FROM_START } from './delivery-reader.ts'
+import type { EndpointConfig } from './endpoint-config.ts'
+import { Queue } from './queue.ts'
+import { RateBucket } from './rate-bucket.ts'
+
+/** One delivery in memory, between being read and its attempt being recorded. */
+export interface DeliveryItem {
+  endpoint: EndpointState
+  /** The delivery's uuid. */
+  id: string
+  seq: number
+  eventId: string
+  type: string
+  dataText: string
+  occurredAtMs: number
+  envelope: 0 | 1
+  /** The number of the next attempt, from 1. */
+  number: number
+  /** Step of the retry schedule that the next attempt uses; null for a manual one, which uses none. */
+  step: number | null
+  /** The key of the `retries` row that this came from. */
+  retryStep: number | null
+  /** Its attempt is recorded, or it is left to a `retries` or `backlogs` row. */
+  recorded: boolean
+  /** The other secret of an overlap was tried for this step already. */
+  triedOtherSecret: boolean
+  /** The number of the attempt after which it was sent again at once: that attempt's record does not end it. */
+  sendingAgain: number
+  /** Send on a connection of its own: the kept-alive one was gone. */
+  freshConnection: boolean
+}
+
+interface Mark {
+  through: number
+  work: OpenWork
+  /** Monotonic ms when it was made. */
+  at: number
+}
+
+/** Where read-ahead and concurrency begin; both grow while an endpoint answers well, so a hanging one never holds much. */
+const FIRST_READ_AHEAD = 8
+const MOST_READ_AHEAD = 500
+const FIRST_ALLOWANCE = 4
+
+/**
+ * One endpoint in the memory of its lane's owner: what was read and not yet sent, what is under way, and how far its work is
+ * recorded. Only the owner has one, so none of this needs coordination.
+ */
+export class EndpointState {
+  readonly no: number
+  readonly lane: number
+  config: EndpointConfig | null = null
+  /** Deliveries are read through this sequence number, … */
+  cursor: number
+  /** … exist through this one, … */
+  target: number
+  /** … and may have been attempted by an earlier owner through this one. */
+  checkThrough = 0
+  /** Lower bound of the event ids of what is unread. */
+  oldest: string
+  readonly fresh = new Queue<DeliveryItem>()
+  readonly retries = new Queue<DeliveryItem>()
+  /** Fresh deliveries that were read and are not recorded yet, in order. */
+  readonly #open = new Queue<DeliveryItem>()
+  readonly #marks = new Queue<Mark>()
+  /** Ids of retries that are queued or under way: they are still in the table and must not be read twice. */
+  readonly #retrying = new Set<string>()
+  retryKey = RETRIES_FROM_START
+  /** There may be due retries that were not read. */
+  retriesWaiting = false
+  /** Of a fifo endpoint: deliveries that wait for a retry. Nothing fresh is sent before they are final. */
+  readonly fifoHeld = new Set<string>()
+  inFlight = 0
+  /** Outcomes that are not in the database yet. */
+  unwritten = 0
+  readAhead = FIRST_READ_AHEAD
+  allowance = FIRST_ALLOWANCE
+  breaker = new Breaker()
+  failingSinceMs: number | null = null
+  bucket: RateBucket | null = null
+  /** `Retry-After`: nothing before this wall-clock ms. */
+  notBeforeMs = 0
+  /** A `backlogs` row stands for everything unrecorded, so that the lane's position may pass it. */
+  backlogged = false
+  /** Its lane is being given up. */
+  draining = false
+  reading = false
+  /** Changes when what was read was forgotten: rows that were asked for before are of no use then. */
+  readGeneration = 0
+  /** Its secrets cannot be read with the keys of this process: it waits, nothing of it fails. */
+  unreadable = false
+
+  constructor(no: number, cursor: number, oldest: string) {
+    this.no = no
+    this.lane = laneOf(no)
+    this.cursor = cursor
+    this.target = cursor
+    this.oldest = oldest
+  }
+
+  applyConfig(config: EndpointConfig, monotonicMs: number): void {
+    const before = this.config
+    this.config = config
+    if (config.fifo && before?.fifo !== true) for (const id of config.openRetries) this.fifoHeld.add(id)
+    if (!config.fifo) this.fifoHeld.clear()
+    if (before === null || before.health.epoch !== config.health.epoch) {
+      const { backoffMs, backoffUntilMs, failingSinceMs } = config.health
+      this.breaker = new Breaker({ backoffMs, untilMs: backoffUntilMs ?? 0 })
+      this.failingSinceMs = failingSinceMs
+      this.notBeforeMs = 0
+    }
+    const rate = config.rateLimit
+    if (rate === null) this.bucket = null
+    else if (this.bucket === null || before?.rateLimit?.limit !== rate.limit || before.rateLimit.perMs !== rate.perMs) {
+      this.bucket = new RateBucket(rate.limit, rate.perMs, monotonicMs)
+    }
+  }
+
+  /** New deliveries through `last` exist; `work` is done when they are all recorded. */
+  wake(last: number, oldest: string, work: OpenWork | null, monotonicMs: number): void {
+    if (oldest < this.oldest || (!this.unread && this.#open.length === 0)) this.oldest = oldest
+    this.target = Math.max(this.target, last)
+    if (work !== null) this.#marks.push({ through: last, work, at: monotonicMs })
+  }
+
+  get unread(): boolean {
+    return this.cursor < this.target
+  }
+
+  get queued(): number {
+    return this.fresh.length + this.retries.length
+  }
+
+  get serving(): boolean {
+    return this.config?.state === 'active' && !this.draining && !this.unreadable
+  }
+
+  addFresh(row: DeliveryRow): DeliveryItem {
+    const item = this.#item(row, 1, 0, null)
+    this.fresh.push(item)
+    this.#open.push(item)
+    this.cursor = row.seq
+    return item
+  }
+
+  addRetry(row: RetryRow): DeliveryItem | null {
+    this.retryKey = { afterDue: row.due, afterId: row.id }
+    if (this.#retrying.has(row.id)) return null
+    this.#retrying.add(row.id)
+    const item = this.#item(row, row.number, row.step, row.step)
+    this.retries.push(item)
+    return item
+  }
+
+  #item(row: DeliveryRow, number: number, step: number, retryStep: number | null): DeliveryItem {
+    return {
+      endpoint: this,
+      id: row.id,
+      seq: row.seq,
+      eventId: row.eventId,
+      type: row.type,
+      dataText: row.dataText,
+      occurredAtMs: row.occurredAtMs,
+      envelope: row.envelope,
+      number,
+      step,
+      retryStep,
+      recorded: false,
+      triedOtherSecret: false,
+      sendingAgain: 0,
+      freshConnection: false,
+    }
+  }
+
+  /** The next item to send, if one may be sent now. Retries go first: they are older. */
+  take(nowMs: number, monotonicMs: number): DeliveryItem | null {
+    if (!this.serving || nowMs < this.notBeforeMs || this.inFlight >= this.#concurrency()) return null
+    if (!this.breaker.allows(nowMs, this.inFlight)) return null
+    const fresh = this.fifoHeld.size === 0
+    if (this.retries.length === 0 && !(fresh && this.fresh.length > 0)) return null
+    if (this.bucket !== null) {
+      if (this.bucket.waitMs(monotonicMs) > 0) return null
+      this.bucket.take()
+    }
+    const item = this.retries.shift() ?? this.fresh.shift()
+    if (item === undefined) return null
+    this.inFlight++
+    return item
+  }
+
+  /** It was taken and not sent: it is the next one again. */
+  putBack(item: DeliveryItem): void {
+    if (item.retryStep === null) this.fresh.unshift(item)
+    else this.retries.unshift(item)
+  }
+
+  /** It has a row in `retries` and goes on in memory all the same: that row is not for reading. */
+  holdRetry(item: DeliveryItem): void {
+    this.#retrying.add(item.id)
+  }
+
+  /** Of a fifo endpoint: what fails holds what is behind it until it is final. */
+  settleFifo(item: DeliveryItem, retries: boolean): void {
+    if (retries) this.fifoHeld.add(item.id)
+    else this.fifoHeld.delete(item.id)
+  }
+
+  #concurrency(): number {
+    if (this.config?.fifo) return 1
+    return Math.min(this.allowance, this.config?.maxConcurrency ?? Number.POSITIVE_INFINITY)
+  }
+
+  /** In how many ms something that waits may be sent; null where time alone changes nothing. */
+  waitMs(nowMs: number, monotonicMs: number): number | null {
+    if (!this.serving || (this.queued === 0 && !this.unread && !this.retriesWaiting)) return null
+    if (nowMs < this.notBeforeMs) return this.notBeforeMs - nowMs
+    if (this.breaker.open && this.inFlight === 0) return Math.max(0, this.breaker.state.untilMs - nowMs)
+    if (this.bucket !== null && this.inFlight < this.#concurrency()) return this.bucket.waitMs(monotonicMs)
+    return null
+  }
+
+  /** It answered in time: read further ahead and send more at once, up to `most`. */
+  grow(most: number): void {
+    if (this.inFlight + 1 >= this.allowance && this.allowance < most)
+      this.allowance = Math.min(most, this.allowance + 1)
+    if (this.queued === 0) this.readAhead = Math.min(MOST_READ_AHEAD, this.readAhead * 2)
+  }
+
+  shrink(): void {
+    this.allowance = Math.max(1, Math.floor(this.allowance / 2))
+    this.readAhead = FIRST_READ_AHEAD
+  }
+
+  /** Its attempt and what follows from it are written. */
+  settle(item: DeliveryItem): void {
+    item.recorded = true
+    this.#retrying.delete(item.id)
+    this.#advance()
+  }
+
+  #advance(): void {
+    for (let head = this.#open.peek(); head?.recorded === true; head = this.#open.peek()) this.#open.shift()
+    const through = this.recordedThrough
+    for (let mark = this.#marks.peek(); mark !== undefined && mark.through <= through; mark = this.#marks.peek()) {
+      mark.work.done()
+      this.#marks.shift()
+    }
+  }
+
+  /** Nothing was found between cursor and `seq`: it is read through there. */
+  readThrough(seq: number): void {
+    this.cursor = Math.max(this.cursor, seq)
+    this.#advance()
+  }
+
+  get recordedThrough(): number {
+    const head = this.#open.peek()
+    return head === undefined ? this.cursor : head.seq - 1
+  }
+
+  /** Forgets what was read and not begun; it will be read again. What is under way goes on. */
+  unreadQueued(): DeliveryItem[] {
+    this.readGeneration++
+    const dropped = [...this.retries]
+    // What was read last and nothing that was begun: an item that was put back stays where it is.
+    for (let item = this.fresh.last(); item !== undefined && item === this.#open.last(); item = this.fresh.last()) {
+      this.fresh.pop()
+      this.#open.pop()
+      this.cursor = item.seq - 1
+      dropped.push(item)
+    }
+    for (const item of this.retries) this.#retrying.delete(item.id)
+    if (this.retries.length > 0) this.retriesWaiting = true
+    this.retries.clear()
+    this.retryKey = RETRIES_FROM_START
+    return dropped
+  }
+
+  /** The age of the oldest wake-up whose work is not recorded, in ms; 0 without one. */
+  behindMs(monotonicMs: number): number {
+    const mark = this.#marks.peek()
+    return mark === undefined ? 0 : monotonicMs - mark.at
+  }
+
+  /** A `backlogs` row covers everything unrecorded: the lane's position may pass it. */
+  coverMarks(): void {
+    this.backlogged = true
+    for (let mark = this.#marks.shift(); mark !== undefined; mark = this.#marks.shift()) mark.work.done()
+  }
+
+  /** Nothing of it is unread, queued, under way or unrecorded. */
+  get idle(): boolean {
+    return (
+      !this.unread &&
+      !this.retriesWaiting &&
+      !this.reading &&
+      this.queued === 0 &&
+      this.inFlight === 0 &&
+      this.unwritten === 0 &&
+      this.#open.length === 0
+    )
+  }
+}

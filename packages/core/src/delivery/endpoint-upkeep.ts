@@ -1,0 +1,211 @@
+import type { Clock } from '../clock.ts'
+import type { EndpointState } from './endpoint-state.ts'
+import type { BacklogWrite, EndpointWriter, HealthWrite } from './endpoint-writer.ts'
+import type { ServedLanes } from './served-lanes.ts'
+
+export interface EndpointUpkeepOptions {
+  served: ServedLanes
+  writer: EndpointWriter
+  clock: Clock
+  token(): number
+  onFenced(): void
+  /** Its configuration could not be used: look again. */
+  onUnreadable(endpoint: number): void
+}
+
+/** An endpoint whose oldest unrecorded work is this old gets a `backlogs` row, so that its lane's position moves on. */
+const BEHIND_AFTER_MS = 3_000
+/** A `backlogs` row's cursor follows in steps of this many deliveries: few updates, little to read again after a crash. */
+const CURSOR_STEP = 5_000
+/** Shorter rows of failures are not worth a write; a crash forgets at most this much of one. */
+const FAILING_WORTH_WRITING_MS = 60_000
+const UNREADABLE_AGAIN_MS = 30_000
+
+/**
+ * Once a second: notes who is behind and who has caught up, writes what changed of endpoints' health, and forgets endpoints
+ * that have nothing left to do.
+ */
+export class EndpointUpkeep {
+  readonly #o: EndpointUpkeepOptions
+  /** Cursors as they stand in `backlogs`. */
+  readonly #cursors = new Map<number, number>()
+  readonly #health = new Map<number, string>()
+  #unreadableAt = 0
+
+  constructor(options: EndpointUpkeepOptions) {
+    this.#o = options
+  }
+
+  clear(): void {
+    this.#cursors.clear()
+    this.#health.clear()
+  }
+
+  async run(): Promise<void> {
+    await this.#dropDeleted()
+    await this.#writeBacklogs()
+    await this.#dropBacklogs()
+    await this.writeHealth()
+    this.#forget()
+  }
+
+  async #dropDeleted(): Promise<void> {
+    const { served, writer } = this.#o
+    const deleted = [...served.states.values()].filter(
+      (state) => state.config?.state === 'deleted' && state.inFlight === 0,
+    )
+    if (deleted.length === 0) return
+    this.#check(
+      await writer.dropDeleted(
+        this.#o.token(),
+        deleted.map((state) => state.no),
+      ),
+    )
+    for (const state of deleted) {
+      state.coverMarks()
+      served.forget(state)
+    }
+  }
+
+  async #writeBacklogs(): Promise<void> {
+    const { served, writer, clock } = this.#o
+    const now = clock.monotonic()
+    const behind: EndpointState[] = []
+    const moved: EndpointState[] = []
+    for (const state of served.states.values()) {
+      if (state.backlogged) {
+        if (state.recordedThrough - (this.#cursors.get(state.no) ?? 0) >= CURSOR_STEP) moved.push(state)
+      } else if (state.recordedThrough < state.target) {
+        if ((!isUsable(state) && (state.config !== null || state.unreadable)) || state.behindMs(now) > BEHIND_AFTER_MS)
+          behind.push(state)
+      }
+    }
+    await this.#write(writer, behind, false)
+    // What came in while the statement ran is covered too: the row stands for all that is beyond its cursor.
+    for (const state of behind) state.coverMarks()
+    await this.#write(writer, moved, true)
+  }
+
+  async #write(writer: EndpointWriter, states: readonly EndpointState[], exact: boolean): Promise<void> {
+    if (states.length === 0) return
+    const rows = states.map(toBacklog)
+    this.#check(await writer.writeBacklogs(this.#o.token(), rows, exact))
+    for (const row of rows) this.#cursors.set(row.endpoint, row.cursor)
+  }
+
+  async #dropBacklogs(): Promise<void> {
+    const { served, writer, token } = this.#o
+    const caughtUp = [...served.states.values()].filter(
+      (state) => state.backlogged && isUsable(state) && state.recordedThrough >= state.target,
+    )
+    if (caughtUp.length === 0) return
+    // From here on new work is marked again: a page that comes while the statement runs is not covered by the row.
+    for (const state of caughtUp) {
+      state.backlogged = false
+      this.#cursors.delete(state.no)
+    }
+    try {
+      this.#check(
+        await writer.dropBacklogs(
+          token(),
+          caughtUp.map((state) => state.no),
+        ),
+      )
+    } catch (error) {
+      for (const state of caughtUp) state.backlogged = true
+      throw error
+    }
+  }
+
+  /** Writes the health of endpoints for which it changed: failing for a while, backed off, recovered. */
+  async writeHealth(): Promise<void> {
+    const { served, writer, clock, token } = this.#o
+    const now = clock.now()
+    const rows: HealthWrite[] = []
+    const keys: [number, string][] = []
+    for (const state of served.states.values()) {
+      // Nearly all: they work, and always have.
+      if (state.failingSinceMs === null && !state.breaker.open && !this.#health.has(state.no) && !wasFailing(state))
+        continue
+      const row = toHealth(state, now)
+      const key = JSON.stringify([row.epoch, row.failingForMs !== null, state.breaker.state])
+      const before = this.#health.get(state.no) ?? healthInDatabase(state)
+      if (key === before) continue
+      rows.push(row)
+      keys.push([state.no, key])
+    }
+    if (rows.length === 0) return
+    this.#check(await writer.writeHealth(token(), rows))
+    for (const [endpoint, key] of keys) this.#health.set(endpoint, key)
+  }
+
+  #forget(): void {
+    const { served, clock } = this.#o
+    const now = clock.monotonic()
+    const again = now >= this.#unreadableAt
+    if (again) this.#unreadableAt = now + UNREADABLE_AGAIN_MS
+    for (const state of served.states.values()) {
+      if (again && state.unreadable) this.#o.onUnreadable(state.no)
+      // A held endpoint lives in its backlogs row alone; it is loaded from there when it is enabled.
+      const held = state.config?.state === 'waiting' && state.backlogged && state.inFlight === 0 && !state.reading
+      if (!held && (state.backlogged || !state.idle || state.unreadable)) continue
+      if (state.config === null) continue
+      served.forget(state)
+      this.#cursors.delete(state.no)
+      this.#health.delete(state.no)
+    }
+  }
+
+  #check(alive: boolean): void {
+    if (alive) return
+    this.#o.onFenced()
+    throw new Error('this worker was fenced')
+  }
+}
+
+function isUsable(state: EndpointState): boolean {
+  return state.config?.state === 'active' && !state.unreadable
+}
+
+function toBacklog(state: EndpointState): BacklogWrite {
+  const reason = state.unreadable
+    ? 'unreadable'
+    : state.config?.state !== 'active'
+      ? 'held'
+      : state.breaker.open
+        ? 'degraded'
+        : state.config.fifo
+          ? 'fifo'
+          : state.bucket !== null
+            ? 'limited'
+            : 'behind'
+  return { endpoint: state.no, lane: state.lane, cursor: state.recordedThrough, oldest: state.oldest, reason }
+}
+
+function toHealth(state: EndpointState, nowMs: number): HealthWrite {
+  const { backoffMs, untilMs } = state.breaker.state
+  const failingForMs = state.failingSinceMs === null ? null : nowMs - state.failingSinceMs
+  const worth = failingForMs !== null && (failingForMs >= FAILING_WORTH_WRITING_MS || backoffMs !== null)
+  return {
+    endpoint: state.no,
+    epoch: state.config?.health.epoch ?? 0,
+    failingForMs: worth ? failingForMs : null,
+    backoffMs,
+    backoffLeftMs: backoffMs === null ? null : Math.max(0, untilMs - nowMs),
+  }
+}
+
+function wasFailing(state: EndpointState): boolean {
+  const health = state.config?.health
+  return (health?.failingSinceMs ?? null) !== null || (health?.backoffMs ?? null) !== null
+}
+
+/** The same key for what the configuration brought from the database. */
+function healthInDatabase(state: EndpointState): string {
+  const health = state.config?.health
+  return JSON.stringify([
+    health?.epoch ?? 0,
+    (health?.failingSinceMs ?? null) !== null,
+    { backoffMs: health?.backoffMs ?? null, untilMs: health?.backoffUntilMs ?? 0 },
+  ])
+}

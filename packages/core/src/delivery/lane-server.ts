@@ -1,0 +1,218 @@
+import { type BackgroundLoop, startLoop } from '../background-loop.ts'
+import type { Clock } from '../clock.ts'
+import type { LaneHolder } from '../lanes/lane-keeper.ts'
+import type { TakenLane } from '../lanes/lane-store.ts'
+import type { Lifecycle } from '../lifecycle/events.ts'
+import { errorFields, type Logger } from '../logger.ts'
+import type { Sql } from '../storage/connection.ts'
+import type { Attempt, AttemptDependencies } from './attempt.ts'
+import { AttemptFollowUp } from './attempt-follow-up.ts'
+import { createDeliveryReader } from './delivery-reader.ts'
+import type { EndpointConfigs } from './endpoint-config.ts'
+import type { DeliveryItem } from './endpoint-state.ts'
+import { EndpointUpkeep } from './endpoint-upkeep.ts'
+import { createEndpointWriter } from './endpoint-writer.ts'
+import { Feeder } from './feeder.ts'
+import { createRecorder } from './recorder.ts'
+import { ResultWriter } from './result-writer.ts'
+import type { RetrySchedule } from './retry-schedule.ts'
+import { Sender } from './sender.ts'
+import { ServedLanes } from './served-lanes.ts'
+import { createWakeReader } from './wake-reader.ts'
+
+export interface LaneServerOptions {
+  sql: Sql
+  schema: string
+  configs: EndpointConfigs
+  schedule: RetrySchedule
+  attempt: Omit<AttemptDependencies, 'mayStart'>
+  clock: Clock
+  logger: Logger
+  lifecycle: Lifecycle
+  /** Sends under way at once in this process. */
+  concurrency: number
+  /** Sends to one endpoint at once, where it sets no limit of its own. */
+  endpointConcurrency: number
+  idlePollMs: number
+  /** From the lane keeper. */
+  token(): number
+  leaseCovers(ms: number): boolean
+  onFenced(): void
+  /** A command row was written: dispatch it soon. */
+  nudge(): void
+}
+
+const UPKEEP_EVERY_MS = 1_000
+
+/** Serves the endpoints of the lanes that this worker owns: read, send, judge, record. Wiring only. */
+export class LaneServer implements LaneHolder {
+  readonly #o: LaneServerOptions
+  readonly #served: ServedLanes
+  readonly #feeder: Feeder
+  readonly #sender: Sender
+  readonly #writer: ResultWriter
+  readonly #upkeep: EndpointUpkeep
+  readonly #followUp: AttemptFollowUp
+  #upkeepLoop: BackgroundLoop | null = null
+  /** Lanes that are being given up, and who waits for each to be empty. */
+  readonly #draining = new Map<number, () => void>()
+
+  constructor(options: LaneServerOptions) {
+    this.#o = options
+    this.#served = new ServedLanes(options.clock)
+    const { sql, schema, clock, logger, lifecycle } = options
+    const endpointWriter = createEndpointWriter(sql, schema)
+    const covers = () => options.leaseCovers(options.attempt.deadlineMs)
+    this.#feeder = new Feeder({
+      served: this.#served,
+      wakes: createWakeReader(sql, schema),
+      reader: createDeliveryReader(sql, schema),
+      configs: options.configs,
+      clock,
+      logger,
+      idlePollMs: options.idlePollMs,
+      onReady: (state) => this.#sender.ready(state),
+      onConfig: () => this.#upkeepLoop?.wake(),
+    })
+    this.#writer = new ResultWriter({
+      recorder: createRecorder(sql, schema),
+      token: options.token,
+      keepResponses: options.attempt.keepResponses,
+      logger,
+      onWritten: (outcomes, retries) => {
+        this.#followUp.written(outcomes)
+        this.#feeder.noteRetries(retries)
+        this.#checkDrained()
+      },
+      onFenced: options.onFenced,
+    })
+    this.#sender = new Sender({
+      attempt: { ...options.attempt, mayStart: covers },
+      clock,
+      concurrency: options.concurrency,
+      mayStart: covers,
+      blocked: () => this.#writer.full,
+      onTaken: (state, item) => this.#feeder.left(state, item.dataText.length),
+      onAttempt: (item, attempt) => this.#onAttempt(item, attempt),
+    })
+    this.#upkeep = new EndpointUpkeep({
+      served: this.#served,
+      writer: endpointWriter,
+      clock,
+      token: options.token,
+      onFenced: options.onFenced,
+      onUnreadable: (endpoint) => this.#feeder.refresh(endpoint),
+    })
+    this.#followUp = new AttemptFollowUp({
+      schedule: options.schedule,
+      clock,
+      logger,
+      lifecycle,
+      endpointWriter,
+      endpointConcurrency: options.endpointConcurrency,
+      token: options.token,
+      onFenced: options.onFenced,
+      nudge: options.nudge,
+      record: (outcome) => this.#writer.add(outcome),
+      sendAgain: (item) => this.#sender.send(item),
+      giveBack: (state) => {
+        this.#feeder.unread(state)
+        this.#feeder.feed(state)
+      },
+      putBack: (item) => this.#feeder.returned(item),
+      refresh: (endpoint) => this.#feeder.refresh(endpoint),
+      ready: (state) => this.#sender.ready(state),
+      readRetries: (state) => this.#feeder.rereadRetries(state),
+    })
+  }
+
+  start(): void {
+    this.#feeder.start()
+    this.#sender.start()
+    this.#upkeepLoop = startLoop({
+      name: 'endpoint upkeep',
+      logger: this.#o.logger,
+      step: async () => {
+        await this.#upkeep.run()
+        this.#checkDrained()
+        return UPKEEP_EVERY_MS
+      },
+    })
+  }
+
+  /** After all lanes were released. */
+  async stop(): Promise<void> {
+    await Promise.all([this.#feeder.stop(), this.#upkeepLoop?.stop()])
+    this.#sender.stop()
+    await this.#writer.flushed()
+  }
+
+  /** The dispatcher of this process has committed something. */
+  wake(): void {
+    this.#feeder.wake()
+  }
+
+  get inFlight(): number {
+    return this.#sender.inFlight
+  }
+
+  async adopt(lanes: readonly TakenLane[]): Promise<void> {
+    await this.#feeder.adopt(lanes)
+  }
+
+  async release(lane: number): Promise<number> {
+    this.#served.lanes.get(lane)?.freeze(this.#served.readN ?? 0)
+    for (const state of this.#served.inLane(lane)) {
+      state.draining = true
+      this.#feeder.unread(state)
+    }
+    const epoch = this.#served.epoch
+    await new Promise<void>((resolve) => {
+      this.#draining.set(lane, resolve)
+      this.#checkDrained()
+    })
+    const position = epoch === this.#served.epoch ? this.#position(lane) : 0
+    if (epoch === this.#served.epoch) this.#served.removeLane(lane)
+    return position
+  }
+
+  positions(): { lanes: number[]; positions: number[] } {
+    const lanes = [...this.#served.lanes.keys()]
+    return { lanes, positions: lanes.map((lane) => this.#position(lane)) }
+  }
+
+  abandon(): void {
+    this.#served.clear()
+    this.#feeder.clear()
+    this.#sender.clear()
+    this.#writer.clear()
+    this.#upkeep.clear()
+    for (const resolve of this.#draining.values()) resolve()
+    this.#draining.clear()
+  }
+
+  #position(lane: number): number {
+    return this.#served.lanes.get(lane)?.position(this.#served.readN ?? 0) ?? 0
+  }
+
+  #onAttempt(item: DeliveryItem, attempt: Attempt): void {
+    try {
+      this.#followUp.finished(item, attempt)
+    } catch (error) {
+      // A defect of ours: the delivery is left to the database, where its attempt is missing and it will be made again.
+      this.#o.logger.error('posthaste: an attempt could not be judged', errorFields(error))
+      item.endpoint.inFlight--
+    }
+    this.#sender.pump()
+  }
+
+  /** A lane is empty when nothing of it is under way and everything that was is written. */
+  #checkDrained(): void {
+    for (const [lane, resolve] of this.#draining) {
+      const busy = this.#served.inLane(lane).some((state) => state.inFlight > 0 || state.unwritten > 0)
+      if (busy) continue
+      this.#draining.delete(lane)
+      resolve()
+    }
+  }
+}

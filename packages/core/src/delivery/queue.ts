@@ -1,0 +1,53 @@
+/** A first-in-first-out queue without the cost of `Array.shift` on long arrays. */
+export class Queue<T> {
+  #items: T[] = []
+  #head = 0
+
+  get length(): number {
+    return this.#items.length - this.#head
+  }
+
+  push(item: T): void {
+    this.#items.push(item)
+  }
+
+  peek(): T | undefined {
+    return this.#items[this.#head]
+  }
+
+  shift(): T | undefined {
+    const item = this.#items[this.#head]
+    if (item === undefined) return undefined
+    this.#items[this.#head++] = undefined as never
+    if (this.#head > 64 && this.#head * 2 > this.#items.length) {
+      this.#items = this.#items.slice(this.#head)
+      this.#head = 0
+    }
+    return item
+  }
+
+  /** Puts an item in front of all others. */
+  unshift(item: T): void {
+    if (this.#head > 0) this.#items[--this.#head] = item
+    else this.#items.unshift(item)
+  }
+
+  /** The newest item. */
+  last(): T | undefined {
+    return this.#items.length > this.#head ? this.#items[this.#items.length - 1] : undefined
+  }
+
+  /** Removes the newest item. */
+  pop(): T | undefined {
+    return this.#items.length > this.#head ? this.#items.pop() : undefined
+  }
+
+  clear(): void {
+    this.#items = []
+    this.#head = 0
+  }
+
+  [Symbol.iterator](): Iterator<T> {
+    return this.#items.slice(this.#head).values()
+  }
+}

@@ -1,0 +1,114 @@
+import { laneOf } from '../lanes/lane-number.ts'
+import type { Sql } from '../storage/connection.ts'
+import type { Attempt } from './attempt.ts'
+import type { DeliveryItem } from './endpoint-state.ts'
+
+/** One finished attempt and what it changes in `retries`. */
+export interface Outcome {
+  item: DeliveryItem
+  /** As they were when the attempt was made; the item itself may have gone on. */
+  retryStep: number | null
+  step: number | null
+  attempt: Attempt
+  succeeded: boolean
+  /** Nothing follows by itself. */
+  final: boolean
+  /** Due again: which step, in how many ms. Null: nothing is due. */
+  next: { step: number; delayMs: number } | null
+}
+
+/** A retry that was written: when it is due, in ms since 1970 by the database's clock. */
+export interface WrittenRetry {
+  endpoint: number
+  dueMs: number
+}
+
+export interface Recorder {
+  /**
+   * Writes attempts, removes the retries they came from and adds those that follow, in one statement that is fenced by our
+   * worker row. Null: fenced, nothing was written. May be repeated with the same outcomes after a lost connection.
+   */
+  record(
+    token: number,
+    outcomes: readonly Outcome[],
+    keepResponses: 'failed' | 'all' | 'none',
+  ): Promise<WrittenRetry[] | null>
+}
+
+const SUCCEEDED = 1
+const FAILED = 2
+
+export function createRecorder(sql: Sql, schema: string): Recorder {
+  const s = schema
+  const statement = `with me as (select token from ${s}.workers where token = $1::bigint and not fenced for share),
+    r as materialized (select x.* from me, json_to_recordset($2::text::json) x(
+      d uuid, n int, e int, o smallint, f boolean, st smallint, c smallint, at float8, td real, tc real, tt real, tf real,
+      t real, g text, er text, de text, rh text, rx text, rs smallint, nx smallint, nd float8, ln smallint, sq bigint, ev uuid)),
+    written as (
+      insert into ${s}.attempts (delivery_id, number, endpoint, outcome, final, step, status, at, dns_ms, connect_ms, tls_ms,
+        first_byte_ms, total_ms, signatures, error, detail, response_headers, response_excerpt)
+      select d, n, e, o, f, st, c, to_timestamp(at / 1000), td, tc, tt, tf, t, decode(g, 'hex'), er, de, rh, rx from r
+      on conflict do nothing),
+    gone as (
+      delete from ${s}.retries q using r
+      where q.delivery_id = r.d and q.step = r.rs and r.nx is distinct from r.rs),
+    due as (
+      insert into ${s}.retries as q (delivery_id, step, endpoint, lane, seq, event_id, number, due_at)
+      select d, nx, e, ln, sq, ev, n + 1, ${s}.clock() + nd * interval '1 millisecond' from r where nx is not null
+      on conflict (delivery_id, step) do update set number = greatest(q.number, excluded.number), due_at = excluded.due_at
+      returning endpoint, due_at)
+    select (select count(*) from me)::int alive, null::int endpoint, null::float8 due_ms
+    union all select null, endpoint, extract(epoch from due_at)::float8 * 1000 from due`
+  return {
+    async record(token, outcomes, keepResponses) {
+      const rows = await sql.unsafe(statement, [token, toJson(outcomes, keepResponses)], { prepare: true })
+      let alive = false
+      const written: WrittenRetry[] = []
+      for (const row of rows) {
+        if (row.alive !== null) alive = (row.alive as number) > 0
+        else written.push({ endpoint: row.endpoint as number, dueMs: row.due_ms as number })
+      }
+      return alive ? written : null
+    },
+  }
+}
+
+/** Members that are null or false by nature are left out: most attempts are successes with few of them. */
+function toJson(outcomes: readonly Outcome[], keepResponses: 'failed' | 'all' | 'none'): string {
+  return JSON.stringify(
+    outcomes.map(({ item, retryStep, step, attempt, succeeded, final, next }) => {
+      const { result } = attempt
+      const { timings } = result
+      const keep = keepResponses === 'all' || (keepResponses === 'failed' && !succeeded)
+      return {
+        d: item.id,
+        n: attempt.number,
+        e: item.endpoint.no,
+        o: succeeded ? SUCCEEDED : FAILED,
+        f: final,
+        st: step ?? undefined,
+        c: result.kind === 'response' ? result.statusCode : undefined,
+        at: attempt.atMs,
+        td: timings.dns ?? undefined,
+        tc: timings.connect ?? undefined,
+        tt: timings.tls ?? undefined,
+        tf: timings.firstByte ?? undefined,
+        t: timings.total,
+        g: attempt.signatures,
+        er: result.kind === 'error' ? result.code : succeeded ? undefined : `HTTP_${result.statusCode}`,
+        de: result.kind === 'error' ? cleanText(result.message) : undefined,
+        rh: result.kind === 'response' && keep ? cleanText(JSON.stringify(result.headers)) : undefined,
+        rx: result.kind === 'response' && keep && result.excerpt !== null ? cleanText(result.excerpt) : undefined,
+        rs: retryStep ?? undefined,
+        nx: next?.step,
+        nd: next?.delayMs,
+        ...(next === null ? {} : { ln: laneOf(item.endpoint.no), sq: item.seq, ev: item.eventId }),
+      }
+    }),
+  )
+}
+
+/** Postgres' text holds neither NUL nor lone surrogates; what a receiver answers may hold both. */
+function cleanText(text: string): string {
+  return text.replaceAll('\u0000', '\ufffd').toWellFormed()
+}

@@ -1,0 +1,85 @@
+import type { Clock } from '../clock.ts'
+import { LaneProgress } from '../lanes/lane-progress.ts'
+import type { EndpointConfig } from './endpoint-config.ts'
+import { EndpointState } from './endpoint-state.ts'
+
+/** How many endpoints' configuration is kept while nothing is to be delivered to them. */
+const CACHED_CONFIGS = 10_000
+
+/** What this worker serves at the moment: its lanes, and the endpoints in them that have work. In memory only. */
+export class ServedLanes {
+  readonly lanes = new Map<number, LaneProgress>()
+  readonly states = new Map<number, EndpointState>()
+  /** Rows of `dispatches` are read through this one; null before the first lanes were adopted. */
+  readN: number | null = null
+  /** Changes when everything was forgotten: results of sends that began before are of no use then. */
+  epoch = 0
+  readonly #configs = new Map<number, EndpointConfig>()
+  readonly #clock: Clock
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /** The state of an endpoint, made where there is none; `first` is the first sequence number it was woken for. */
+  open(endpoint: number, first: number, oldest: string): EndpointState {
+    let state = this.states.get(endpoint)
+    if (state === undefined) {
+      state = new EndpointState(endpoint, first - 1, oldest)
+      const config = this.#configs.get(endpoint)
+      if (config !== undefined) {
+        this.#configs.delete(endpoint)
+        state.applyConfig(config, this.#clock.monotonic())
+      }
+      this.states.set(endpoint, state)
+    }
+    return state
+  }
+
+  /** Nothing is left to do for it: forget the state, keep the configuration for a while. */
+  forget(state: EndpointState): void {
+    this.states.delete(state.no)
+    const { config } = state
+    // What its failures changed is in the database, or too young to matter; a fifo endpoint's open retries are counted anew.
+    if (
+      config === null ||
+      config.state !== 'active' ||
+      config.fifo ||
+      state.breaker.open ||
+      state.failingSinceMs !== null
+    )
+      return
+    this.#configs.set(state.no, config)
+    if (this.#configs.size > CACHED_CONFIGS) {
+      for (const oldest of this.#configs.keys()) {
+        this.#configs.delete(oldest)
+        break
+      }
+    }
+  }
+
+  /** The configuration changed: what is kept is no longer true. */
+  dropConfig(endpoint: number): void {
+    this.#configs.delete(endpoint)
+  }
+
+  addLane(lane: number, position: number, newestSeq: number): void {
+    this.lanes.set(lane, new LaneProgress(position, newestSeq))
+  }
+
+  removeLane(lane: number): void {
+    for (const state of this.inLane(lane)) this.states.delete(state.no)
+    this.lanes.delete(lane)
+  }
+
+  inLane(lane: number): EndpointState[] {
+    return [...this.states.values()].filter((state) => state.lane === lane)
+  }
+
+  clear(): void {
+    this.epoch++
+    this.lanes.clear()
+    this.states.clear()
+    this.#configs.clear()
+  }
+}

@@ -1,0 +1,47 @@
+/** Posthaste: outgoing webhooks as a module of your own backend. Everything public is exported here. */
+export type { Authorization, Authorize, Handler, HandlerContext, ManagementHandler, Permission } from './api/index.ts'
+export { affiliateEvents } from './catalog/affiliate-events.ts'
+export {
+  Catalog,
+  defineEvents,
+  type EventData,
+  type EventDefinition,
+  type EventType,
+  extendEvents,
+  type StorePolicy,
+} from './catalog/define-events.ts'
+export { isoDate } from './catalog/iso-date.ts'
+export type { Clock } from './clock.ts'
+export type { HttpOptions, Tenancy, WebhooksOptions, WorkerOptions } from './config.ts'
+export { DEFAULT_RETRY_SCHEDULE } from './delivery/retry-schedule.ts'
+export type { Duration } from './duration.ts'
+export type { EmittedEvent } from './emit/emitter.ts'
+export type { EmitOptions } from './emit/wire-event.ts'
+export type { EndpointService } from './endpoints/endpoint-service.ts'
+export { ERROR_CODES, type ErrorCode, type FieldError, PosthasteError } from './errors.ts'
+export type {
+  OutboundRequest,
+  OutboundResult,
+  Timings,
+  Transport,
+  TransportErrorCode,
+} from './http-client/transport.ts'
+export type {
+  AttemptInfo,
+  DeliveryInfo,
+  LifecycleEventName,
+  LifecycleEvents,
+  LifecycleListeners,
+} from './lifecycle/events.ts'
+export type { Logger } from './logger.ts'
+export { generateSecret, standardWebhooksSecret } from './signing/signing-secret.ts'
+export type { DatabaseOption } from './storage/connection.ts'
+export type {
+  DrizzleTransaction,
+  HostTransaction,
+  PostgresJsTransaction,
+  QueryTransaction,
+} from './storage/host-transaction.ts'
+export type { Migration } from './storage/migrate.ts'
+export { VERSION } from './version.ts'
+export { type BoundEmitter, type BulkEvent, createWebhooks, type EmitCallOptions, type Webhooks } from './webhooks.ts'

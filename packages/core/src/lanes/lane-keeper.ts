@@ -1,0 +1,194 @@
+import { type BackgroundLoop, startLoop } from '../background-loop.ts'
+import type { Clock } from '../clock.ts'
+import type { Logger } from '../logger.ts'
+import { LANE_COUNT } from './lane-number.ts'
+import type { LaneStore, TakenLane } from './lane-store.ts'
+import { Lease, LeaseObserver } from './lease.ts'
+
+/** Whoever serves the lanes, as the keeper sees it. */
+export interface LaneHolder {
+  /** These lanes are ours from now on. Rejects where they cannot be loaded; they are given up again then. */
+  adopt(lanes: readonly TakenLane[]): Promise<void>
+  /** Starts no further send in this lane, waits for those in flight, answers the lane's final position. */
+  release(lane: number): Promise<number>
+  /** The positions of the lanes held, for the renewal. */
+  positions(): { lanes: number[]; positions: number[] }
+  /** Fenced: forget everything at once; nothing may be written any more under the old token. */
+  abandon(): void
+}
+
+export interface LaneKeeperOptions {
+  store: LaneStore
+  holder: LaneHolder
+  clock: Clock
+  logger: Logger
+  workerName: string
+  version: string
+  leaseMs: number
+  /** Told after lanes were taken or lost. */
+  onChange?(): void
+}
+
+export interface LaneKeeper {
+  readonly lease: Lease
+  /** The token that everything this worker writes is fenced by. Changes when the worker was fenced and begins anew. */
+  token(): number
+  owned(): number[]
+  /** Takes this lane where it is idle and this worker is below its share. */
+  claim(lane: number): Promise<void>
+  /** One write was refused: this worker is fenced. */
+  reportFenced(): void
+  start(): Promise<void>
+  stop(): Promise<void>
+}
+
+/** Every renewal may fail for two thirds of the lease before a send is refused for it. */
+const RENEWALS_PER_LEASE = 8
+const PURGE_EVERY_MS = 600_000
+
+/**
+ * Holds this worker's lease and its share of the lanes: renews, watches the others, fences those whose lease has run out,
+ * takes what is idle, and gives up one lane after another while it has more than its share.
+ */
+export function createLaneKeeper(options: LaneKeeperOptions): LaneKeeper {
+  const { store, holder, clock, logger, leaseMs } = options
+  const renewMs = leaseMs / RENEWALS_PER_LEASE
+  const lease = new Lease(clock, leaseMs)
+  let observer = new LeaseObserver(clock, leaseMs)
+  let token = 0
+  let fenced = false
+  let owned = new Set<number>()
+  let renewDueAt = 0
+  let purgeDueAt = clock.monotonic() + PURGE_EVERY_MS
+  let loop: BackgroundLoop | null = null
+  let target = LANE_COUNT
+  /** Changes of ownership one after the other: the loop's and those that a job of the engine asks for. */
+  let changing: Promise<void> = Promise.resolve()
+
+  async function beginAnew(): Promise<void> {
+    if (token !== 0) {
+      logger.warn('posthaste: this worker lost its lease and begins anew', { token })
+      lease.lost()
+      holder.abandon()
+      owned = new Set()
+      options.onChange?.()
+    }
+    observer = new LeaseObserver(clock, leaseMs)
+    token = await store.register(options.workerName, options.version)
+    fenced = false
+    renewDueAt = 0
+  }
+
+  async function renew(): Promise<void> {
+    const askedAt = clock.monotonic()
+    const { lanes, positions } = holder.positions()
+    if (await store.renew(token, lanes, positions)) {
+      lease.renewed(askedAt)
+      renewDueAt = askedAt + renewMs
+    } else {
+      fenced = true
+    }
+  }
+
+  /** Everybody computes the same shares: 64 / workers, the rest to the oldest. */
+  async function balance(): Promise<void> {
+    const workers = await store.listWorkers()
+    for (const expired of observer.observe(workers.filter((worker) => worker.token !== token))) {
+      const freed = await store.fence(expired)
+      logger.warn('posthaste: a worker has not renewed its lease; its lanes are free', { token: expired, lanes: freed })
+    }
+    const rank = workers.findIndex((worker) => worker.token === token)
+    if (rank < 0) {
+      fenced = true
+      return
+    }
+    target = Math.floor(LANE_COUNT / workers.length) + (rank < LANE_COUNT % workers.length ? 1 : 0)
+    if (owned.size > target) await giveUp(Math.max(...owned))
+    else if (owned.size < target) await take(target - owned.size)
+  }
+
+  async function take(count: number, only?: number): Promise<void> {
+    const taken = await store.takeIdle(token, count, only)
+    if (taken.length === 0) return
+    await adopt(taken)
+    logger.debug('posthaste: took lanes', { token, lanes: taken.map(({ lane }) => lane) })
+    options.onChange?.()
+  }
+
+  async function adopt(taken: readonly TakenLane[]): Promise<void> {
+    try {
+      await holder.adopt(taken)
+      for (const { lane } of taken) owned.add(lane)
+    } catch (error) {
+      for (const { lane, position } of taken) await store.giveUp(token, lane, position)
+      throw error
+    }
+  }
+
+  async function giveUp(lane: number): Promise<void> {
+    const position = await holder.release(lane)
+    owned.delete(lane)
+    await store.giveUp(token, lane, position)
+    logger.debug('posthaste: gave a lane up', { token, lane })
+    options.onChange?.()
+  }
+
+  function serially(work: () => Promise<void>): Promise<void> {
+    const next = changing.then(work)
+    changing = next.catch(() => {})
+    return next
+  }
+
+  async function tick(): Promise<number> {
+    if (token === 0 || fenced) await beginAnew()
+    if (clock.monotonic() >= renewDueAt) await renew()
+    if (!fenced) await balance()
+    if (fenced) return 0
+    if (clock.monotonic() >= purgeDueAt) {
+      purgeDueAt = clock.monotonic() + PURGE_EVERY_MS
+      await store.purge()
+    }
+    if (owned.size > target) return 0
+    return Math.max(10, Math.min(renewMs / 3, renewDueAt - clock.monotonic()))
+  }
+
+  return {
+    lease,
+    token: () => token,
+    owned: () => [...owned],
+    claim: (lane) =>
+      serially(async () => {
+        if (token !== 0 && !fenced && owned.size < target) await take(1, lane)
+      }),
+    reportFenced() {
+      fenced = true
+      lease.lost()
+      loop?.wake()
+    },
+    async start() {
+      await serially(async () => {
+        await tick()
+      })
+      let pauseMs = 0
+      loop = startLoop({
+        name: 'lane upkeep',
+        logger,
+        maxErrorPauseMs: renewMs,
+        step: async () => {
+          await serially(async () => {
+            pauseMs = await tick()
+          })
+          return pauseMs
+        },
+      })
+    },
+    async stop() {
+      await loop?.stop()
+      await changing
+      if (token === 0 || fenced) return
+      // Lanes are given back at once, so that nobody has to wait for the lease to run out.
+      await Promise.all([...owned].map((lane) => giveUp(lane)))
+      await store.fence(token)
+    },
+  }
+}

@@ -1,0 +1,92 @@
+import type { Sql } from '../storage/connection.ts'
+
+export interface TakenLane {
+  lane: number
+  /** Everything up to this row of `dispatches` is recorded. */
+  position: number
+}
+
+export interface WorkerSeen {
+  token: number
+  /** The newest renewal, or 0 before the first. */
+  renewal: number
+}
+
+/** The statements by which workers hold lanes. Everything that an owner writes is fenced by its own worker row. */
+export interface LaneStore {
+  register(name: string, version: string): Promise<number>
+  /** Renews the lease and notes the positions of all lanes held. False: this worker was fenced. */
+  renew(token: number, lanes: readonly number[], positions: readonly number[]): Promise<boolean>
+  /** Takes up to `count` lanes that nobody owns, or `only` that one. */
+  takeIdle(token: number, count: number, only?: number): Promise<TakenLane[]>
+  /** Gives a lane up at its final position. */
+  giveUp(token: number, lane: number, position: number): Promise<void>
+  /** All workers that are not fenced, this one among them. */
+  listWorkers(): Promise<WorkerSeen[]>
+  /** Takes a worker's lanes away for good, after the writes that it has in flight. Answers how many it had. */
+  fence(token: number): Promise<number>
+  /** The lanes that nobody owns. */
+  listIdle(): Promise<number[]>
+  /** Drops renewals and fenced workers that nobody needs any more. */
+  purge(): Promise<void>
+}
+
+export function createLaneStore(sql: Sql, schema: string): LaneStore {
+  const s = sql(schema)
+  /** Locks our worker row against being fenced until the statement ends; empty when it already is. */
+  const me = (token: number) =>
+    sql`me as (select token from ${s}.workers where token = ${token} and not fenced for share)`
+  return {
+    async register(name, version) {
+      const [row] = await sql`insert into ${s}.workers (name, version) values (${name}, ${version}) returning token`
+      return row!.token as number
+    },
+
+    async renew(token, lanes, positions) {
+      const rows = await sql`with ${me(token)}
+        insert into ${s}.renewals (token, lanes, positions)
+        select token, ${lanes as number[]}::smallint[], ${positions as number[]}::bigint[] from me returning 1`
+      return rows.length === 1
+    },
+
+    async takeIdle(token, count, only) {
+      const rows = await sql`with ${me(token)},
+        idle as (select lane from ${s}.lanes where token is null ${only === undefined ? sql`` : sql`and lane = ${only}`}
+          order by lane limit ${count} for update skip locked)
+        update ${s}.lanes l set token = me.token from me, idle where l.lane = idle.lane
+        returning l.lane, l.position`
+      return rows.map((row) => ({ lane: row.lane as number, position: row.position as number }))
+    },
+
+    async giveUp(token, lane, position) {
+      await sql`with ${me(token)}
+        update ${s}.lanes l set token = null, position = greatest(l.position, ${position}::bigint)
+        from me where l.lane = ${lane} and l.token = me.token`
+    },
+
+    async listWorkers() {
+      const rows = await sql`select w.token, coalesce((select r.seq from ${s}.renewals r where r.token = w.token
+          order by r.seq desc limit 1), 0) renewal
+        from ${s}.workers w where not w.fenced order by w.token`
+      return rows.map((row) => ({ token: row.token as number, renewal: row.renewal as number }))
+    },
+
+    async fence(token) {
+      const [row] = await sql`select ${s}.fence(${token}) freed`
+      return row!.freed as number
+    },
+
+    async listIdle() {
+      const rows = await sql`select lane from ${s}.lanes where token is null order by lane`
+      return rows.map((row) => row.lane as number)
+    },
+
+    async purge() {
+      // Nobody reads through old renewals: every look begins at the newest.
+      await sql`delete from ${s}.renewals r where r.at < clock_timestamp() - interval '1 hour'
+        and exists (select 1 from ${s}.renewals newer where newer.token = r.token and newer.seq > r.seq)`
+      await sql`delete from ${s}.workers w where w.fenced and w.started_at < clock_timestamp() - interval '7 days'
+        and not exists (select 1 from ${s}.lanes l where l.token = w.token)`
+    },
+  }
+}

@@ -1,0 +1,105 @@
+import { EventEmitter } from 'eventemitter3'
+import { errorFields, type Logger } from '../logger.ts'
+
+/** What all events about a delivery say. Ids are public ones. */
+export interface DeliveryInfo {
+  account: string
+  endpointId: string
+  deliveryId: string
+  eventId: string
+  eventType: string
+}
+
+export interface AttemptInfo extends DeliveryInfo {
+  /** From 1. */
+  attempt: number
+  /** HTTP status, or null where there was no answer. */
+  statusCode: number | null
+  /** A stable code such as `TIMEOUT` or `HTTP_503`; null for a success. */
+  errorCode: string | null
+  totalMs: number
+  /** From the event's `occurredAt` to the end of this attempt, in ms by this process's wall clock. */
+  sinceOccurredMs: number
+}
+
+/** What happens, by name. Listeners run after the database has it, and can never disturb delivery. */
+export interface LifecycleEvents {
+  'delivery.succeeded': (event: AttemptInfo) => void
+  /** No attempt follows by itself. */
+  'delivery.failed': (event: AttemptInfo) => void
+  /** An attempt failed and another one follows, in `retryInMs`. */
+  'attempt.failed': (event: AttemptInfo & { retryInMs: number }) => void
+  /** We disabled an endpoint: `gone` (it answered 410) or `failing` (no success for 5 days). */
+  'endpoint.disabled': (event: { account: string; endpointId: string; reason: 'gone' | 'failing' }) => void
+  /** An endpoint is backed off as a whole; the next probe is in `retryInMs`. */
+  'endpoint.degraded': (event: { account: string; endpointId: string; retryInMs: number }) => void
+  'endpoint.recovered': (event: { account: string; endpointId: string }) => void
+  /** Committed events were matched with subscriptions. */
+  'events.dispatched': (event: { events: number; deliveries: number }) => void
+  /** The lanes that this worker serves have changed. */
+  'lanes.changed': (event: { lanes: number[] }) => void
+}
+
+export type LifecycleEventName = keyof LifecycleEvents
+
+/** Subscribing to what happens. */
+export interface LifecycleListeners {
+  on<N extends LifecycleEventName>(name: N, listener: LifecycleEvents[N]): void
+  once<N extends LifecycleEventName>(name: N, listener: LifecycleEvents[N]): void
+  off<N extends LifecycleEventName>(name: N, listener: LifecycleEvents[N]): void
+}
+
+/**
+ * The bus of lifecycle events. A listener that throws, or that is async and rejects, is logged and never reaches the work
+ * that raised the event; the other listeners still run.
+ */
+export class Lifecycle implements LifecycleListeners {
+  readonly #emitter = new EventEmitter()
+  readonly #logger: Logger
+  readonly #wrapped = new WeakMap<object, Map<string, (event: unknown) => void>>()
+
+  constructor(logger: Logger) {
+    this.#logger = logger
+  }
+
+  on<N extends LifecycleEventName>(name: N, listener: LifecycleEvents[N]): void {
+    this.#emitter.on(name, this.#guard(name, listener))
+  }
+
+  once<N extends LifecycleEventName>(name: N, listener: LifecycleEvents[N]): void {
+    this.#emitter.once(name, this.#guard(name, listener))
+  }
+
+  off<N extends LifecycleEventName>(name: N, listener: LifecycleEvents[N]): void {
+    this.#emitter.off(name, this.#wrapped.get(listener)?.get(name))
+  }
+
+  /** Whether anybody listens: what nobody hears need not be put together. */
+  heard(name: LifecycleEventName): boolean {
+    return this.#emitter.listenerCount(name) > 0
+  }
+
+  raise<N extends LifecycleEventName>(name: N, event: Parameters<LifecycleEvents[N]>[0]): void {
+    this.#emitter.emit(name, event)
+  }
+
+  #guard(name: string, listener: (event: never) => void): (event: unknown) => void {
+    const byName = this.#wrapped.get(listener) ?? new Map<string, (event: unknown) => void>()
+    this.#wrapped.set(listener, byName)
+    const known = byName.get(name)
+    if (known !== undefined) return known
+    const report = (error: unknown) => {
+      this.#logger.error(`posthaste: a listener of ${name} failed`, errorFields(error))
+    }
+    const guarded = (event: unknown) => {
+      try {
+        const result: unknown = (listener as (event: unknown) => unknown)(event)
+        if (result instanceof Promise) result.catch(report)
+      } catch (error) {
+        report(error)
+      }
+    }
+    byName.set(name, guarded)
+    return guarded
+  }
+}

@@ -1,0 +1,47 @@
+import type { Sql } from '../storage/connection.ts'
+
+/** Keeps the logs in shape: partitions ahead of time, and old rows that nobody reads any more. */
+export interface LogUpkeep {
+  run(): Promise<void>
+}
+
+/** Partitions exist this far ahead. */
+const AHEAD = '37 days'
+/** Rows of `dispatches` beyond every lane's position are kept this long, for people. */
+const KEEP_DISPATCHES = '1 hour'
+const ROWS_PER_PURGE = 20_000
+
+export function createLogUpkeep(sql: Sql, schema: string): LogUpkeep {
+  const s = sql(schema)
+  /** Where the last purge ended: nothing reads through the dead rows before it. */
+  let purgedThrough: number | null = null
+  return {
+    async run() {
+      await sql.begin(async (tx) => {
+        // Attaching a partition must never make a host's transaction wait for long.
+        await tx`set local lock_timeout = '200ms'`
+        await tx`select ${s}.make_partitions(clock_timestamp(), clock_timestamp() + ${AHEAD}::interval)`
+      })
+      if (purgedThrough === null) {
+        const [oldest] = await sql`select coalesce(min(n), 0) - 1 n from ${s}.dispatches`
+        purgedThrough = oldest!.n as number
+      }
+      const [purged] = await sql`with bound as (
+          select least((select min(position) from ${s}.lanes),
+            (select coalesce(min(p), 0) from ${s}.workers w cross join lateral (
+              select r.positions from ${s}.renewals r where r.token = w.token order by r.seq desc limit 1) newest
+              cross join unnest(newest.positions) p where not w.fenced),
+            (select max(n) from ${s}.dispatches) - 1) n
+        ),
+        gone as (
+          delete from ${s}.dispatches d using bound
+          where d.n > ${purgedThrough}::bigint and d.n < bound.n and d.n <= ${purgedThrough + ROWS_PER_PURGE}::bigint
+            and d.at < clock_timestamp() - ${KEEP_DISPATCHES}::interval
+          returning d.n)
+        select max(n) through from gone`
+      if (purged?.through != null) purgedThrough = purged.through as number
+      await sql`delete from ${s}.idempotency_keys where at < ${s}.clock() - interval '8 days'`
+      await sql`delete from ${s}.api_idempotency where at < ${s}.clock() - interval '24 hours'`
+    },
+  }
+}

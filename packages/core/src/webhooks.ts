@@ -1,0 +1,162 @@
+import { hostname } from 'node:os'
+import { createHandler, createIdempotency, type Handler } from './api/index.ts'
+import { affiliateEvents } from './catalog/affiliate-events.ts'
+import type { AnyCatalog, Catalog, EventData, EventType } from './catalog/define-events.ts'
+import { checkOptions, type Tenancy, type WebhooksOptions } from './config.ts'
+import { createEmitter, type EmitInput, type EmitTarget, type EmittedEvent } from './emit/emitter.ts'
+import type { EmitOptions } from './emit/wire-event.ts'
+import { createEndpointService, type EndpointService } from './endpoints/endpoint-service.ts'
+import { createAddressPolicy } from './http-client/address-guard.ts'
+import { systemLookup } from './http-client/name-lookup.ts'
+import { checkEndpointUrlResolved } from './http-client/url-policy.ts'
+import { Lifecycle, type LifecycleListeners } from './lifecycle/events.ts'
+import { connect } from './storage/connection.ts'
+import type { HostTransaction } from './storage/host-transaction.ts'
+import { listMigrations, type Migration, migrate, requireMigrated } from './storage/migrate.ts'
+import { openStore } from './storage/tables.ts'
+import { createWorker } from './worker.ts'
+
+/** The options of one emit: `account` must be given with `tenancy: 'multi'`, and only then. */
+export type EmitCallOptions<T extends Tenancy> = Omit<EmitOptions, 'account'> & {
+  /** The transaction that the event belongs to, or `'own'`: commit it by itself. */
+  tx?: HostTransaction | 'own'
+} & (T extends 'multi' ? { account: string } : { account?: 'default' })
+
+type EmitArguments<C extends AnyCatalog, N extends EventType<C>, T extends Tenancy> = T extends 'multi'
+  ? [type: N, data: EventData<C, N>, options: EmitCallOptions<T>]
+  : [type: N, data: EventData<C, N>, options?: EmitCallOptions<T>]
+
+/** One event of `emitMany`. */
+export type BulkEvent<C extends AnyCatalog, T extends Tenancy> = {
+  [N in EventType<C>]: { type: N; data: EventData<C, N> } & Omit<EmitCallOptions<T>, 'tx'>
+}[EventType<C>]
+
+/** Emits in a transaction that was given before. */
+export interface BoundEmitter<C extends AnyCatalog, T extends Tenancy> {
+  emit<N extends EventType<C>>(...args: EmitArguments<C, N, T>): Promise<EmittedEvent>
+  emitMany(events: readonly BulkEvent<C, T>[]): Promise<EmittedEvent[]>
+}
+
+/** Outgoing webhooks on the host's own Postgres. Made by `createWebhooks`. */
+export interface Webhooks<C extends AnyCatalog = typeof affiliateEvents, T extends Tenancy = 'single'> {
+  /** The event types. */
+  readonly catalog: C
+  /** What happens, as typed events: `events.on('delivery.failed', …)`. */
+  readonly events: LifecycleListeners
+  /** Endpoints, for hosts that build an interface of their own. The API's routes call the same. */
+  readonly endpoints: EndpointService
+  /** The management API as one function from Request to Response, for the adapters. */
+  readonly handler: Handler
+  /**
+   * Writes an event as part of a transaction: `{ tx }`, or the one of `transaction()` around it, or `{ tx: 'own' }`. The
+   * commit sends it, a rollback sends nothing.
+   *
+   * @throws PosthasteError NO_TRANSACTION, INVALID_TRANSACTION, ACCOUNT_REQUIRED, ACCOUNT_INVALID, UNKNOWN_EVENT_TYPE,
+   *   NOT_JSON, INVALID_DATA, PAYLOAD_TOO_LARGE, IDEMPOTENCY_KEY_INVALID: all before the database is touched
+   */
+  emit<N extends EventType<C>>(...args: EmitArguments<C, N, T>): Promise<EmittedEvent>
+  /** Many events, a thousand per statement, in order; all are checked before the first is written. Throws as `emit`. */
+  emitMany(events: readonly BulkEvent<C, T>[], options?: { tx?: HostTransaction | 'own' }): Promise<EmittedEvent[]>
+  /** An emitter for this transaction. @throws PosthasteError INVALID_TRANSACTION */
+  withTransaction(tx: HostTransaction): BoundEmitter<C, T>
+  /** Runs `work`; every plain `emit` in it, however deep, belongs to `tx`. @throws PosthasteError INVALID_TRANSACTION */
+  transaction<R>(tx: HostTransaction, work: () => Promise<R>): Promise<R>
+  /** Brings both schemas up to date; safe to call from every instance at every start. Answers the migrations applied. */
+  migrate(): Promise<number[]>
+  /** All migrations of our schema as SQL, for hosts that review or run them themselves. */
+  migrations(): Migration[]
+  /**
+   * Begins to dispatch and deliver in this process. @throws PosthasteError NOT_MIGRATED, SCHEMA_NEWER, INSTALLATION_MISMATCH,
+   * ALREADY_STARTED, QUEUE_UNAVAILABLE
+   */
+  start(): Promise<void>
+  /**
+   * Ends: nothing new begins, sends under way finish (at most the deadline), lanes are given back, connections close. The
+   * object is of no use afterwards.
+   */
+  stop(): Promise<void>
+}
+
+/**
+ * Puts Posthaste together. Opens no connection until it is used.
+ *
+ * @throws PosthasteError CONFIG_INVALID, naming the option
+ */
+export function createWebhooks<C extends AnyCatalog = typeof affiliateEvents, T extends Tenancy = 'single'>(
+  options: WebhooksOptions<C, T>,
+): Webhooks<C, T> {
+  const config = checkOptions(options)
+  const { schema, keyring, logger } = config
+  const catalog = (options.events ?? affiliateEvents) as C
+  const policy = createAddressPolicy(config.http)
+  const lookup = config.http.lookup ?? systemLookup
+  // Two pools: a burst of API requests or of emits must not keep delivery waiting for a connection.
+  const apiSql = connect(config.database, config.apiConnections)
+  const lifecycle = new Lifecycle(logger)
+  const store = openStore(apiSql, schema)
+  const worker = createWorker({ config, policy, lookup, lifecycle, name: `${hostname()}:${process.pid}` })
+  const emitter = createEmitter({
+    schema,
+    rules: { catalog, tenancy: config.tenancy, maxDataBytes: config.maxDataBytes },
+    envelope: config.envelope,
+    runOwn: async (text, values) => await apiSql.unsafe(text, [...values] as never[], { prepare: true }),
+    nudge: () => worker.nudge(),
+  })
+  const endpoints = createEndpointService({
+    store,
+    catalog,
+    keyring,
+    checkUrl: (url) => checkEndpointUrlResolved(url, policy, lookup),
+    ...(config.maxEndpointsPerAccount === undefined ? {} : { maxEndpointsPerAccount: config.maxEndpointsPerAccount }),
+    onChange: () => worker.nudge(),
+  })
+  let stopped = false
+
+  function emit(
+    type: string,
+    data: unknown,
+    given: EmitCallOptions<Tenancy> = {},
+    bound?: EmitTarget,
+  ): Promise<EmittedEvent> {
+    const { tx, ...rest } = given
+    return emitter.emit(type, data, rest, bound ?? tx)
+  }
+
+  return {
+    catalog,
+    events: lifecycle,
+    endpoints,
+    handler: createHandler({
+      endpoints,
+      catalog,
+      idempotency: createIdempotency(store, keyring),
+      tenancy: config.tenancy,
+      logger,
+    }),
+    emit: (...args) => emit(args[0], args[1], args[2] as EmitCallOptions<Tenancy>),
+    emitMany: (events, given = {}) => emitter.emitMany(events as readonly EmitInput[], given.tx),
+    withTransaction: (tx) => ({
+      emit: (...args) => emit(args[0], args[1], args[2] as EmitCallOptions<Tenancy>, tx),
+      emitMany: (events) => emitter.emitMany(events as readonly EmitInput[], tx),
+    }),
+    transaction: (tx, work) => emitter.within(tx, work),
+    async migrate() {
+      const applied = await migrate(apiSql, schema, config.installation)
+      await worker.migrateEngine()
+      return applied
+    },
+    migrations: () => listMigrations(schema),
+    async start() {
+      await requireMigrated(apiSql, schema, config.installation)
+      await worker.start()
+    },
+    async stop() {
+      if (stopped) return
+      stopped = true
+      await worker.stop()
+      await apiSql.end({ timeout: 5 })
+    },
+  }
+}
+
+export type { AnyCatalog, Catalog }

@@ -1,0 +1,182 @@
+import { type BackgroundLoop, startLoop } from './background-loop.ts'
+import type { Config } from './config.ts'
+import { createEndpointConfigs } from './delivery/endpoint-config.ts'
+import { LaneServer } from './delivery/lane-server.ts'
+import { createRetrySchedule } from './delivery/retry-schedule.ts'
+import { createDispatcher } from './dispatch/dispatcher.ts'
+import { PosthasteError } from './errors.ts'
+import type { AddressPolicy } from './http-client/address-guard.ts'
+import { createHttpTransport } from './http-client/http-transport.ts'
+import type { Lookup } from './http-client/name-lookup.ts'
+import { createLaneKeeper } from './lanes/lane-keeper.ts'
+import { LANE_COUNT } from './lanes/lane-number.ts'
+import { createLaneStore } from './lanes/lane-store.ts'
+import type { Lifecycle } from './lifecycle/events.ts'
+import { createJobEngine, type JobEngine } from './queue/job-engine.ts'
+import { createLaneOffers } from './queue/lane-offers.ts'
+import { createLogUpkeep } from './queue/log-upkeep.ts'
+import { connect } from './storage/connection.ts'
+import { openPgPool } from './storage/pg-pool.ts'
+import { VERSION } from './version.ts'
+
+export interface WorkerDependencies {
+  config: Config
+  policy: AddressPolicy
+  lookup: Lookup
+  lifecycle: Lifecycle
+  /** Shown in the `workers` table. */
+  name: string
+}
+
+/** The delivering part of one process: dispatcher, lanes, job engine. */
+export interface Worker {
+  /** Something of this process is about to be committed. Does nothing while the worker is not started. */
+  nudge(): void
+  migrateEngine(): Promise<void>
+  start(): Promise<void>
+  stop(): Promise<void>
+}
+
+/** How often lanes with work and no owner are looked for. */
+const RECONCILE_EVERY_MS = 3_000
+const UPKEEP_EVERY_MS = 60_000
+/** Whoever owns this lane looks for committed events often; the others leave it to that process. */
+const LEADING_LANE = 0
+
+export function createWorker({ config, policy, lookup, lifecycle, name }: WorkerDependencies): Worker {
+  const { schema, queueSchema, logger, clock } = config
+  let running: { nudge(): void; stop(): Promise<void> } | null = null
+  let state: 'new' | 'started' | 'stopped' = 'new'
+
+  const engineOf = (onOffer: (lane: number) => Promise<void>): JobEngine =>
+    createJobEngine({
+      queueSchema,
+      logger,
+      onOffer,
+      createPool: () => openPgPool(config.database, 3),
+    })
+
+  async function start() {
+    const sql = connect(config.database, config.workerConnections)
+    const ownsTransport = config.transport === undefined
+    const transport =
+      config.transport ??
+      createHttpTransport({ policy, lookup, clock, connectionsPerOrigin: config.connectionsPerOrigin })
+    const server = new LaneServer({
+      sql,
+      schema,
+      configs: createEndpointConfigs(sql, schema, config.keyring, clock),
+      schedule: createRetrySchedule({
+        schedule: config.retrySchedule,
+        byEventType: config.retrySchedules,
+        random: Math.random,
+      }),
+      attempt: {
+        transport,
+        clock,
+        userAgent: `Posthaste/${VERSION}`,
+        deadlineMs: config.deadlineMs,
+        keepResponses: config.keepResponses,
+      },
+      clock,
+      logger,
+      lifecycle,
+      concurrency: config.concurrency,
+      endpointConcurrency: config.endpointConcurrency,
+      idlePollMs: config.idlePollMs,
+      token: () => keeper.token(),
+      leaseCovers: (ms) => keeper.lease.covers(ms),
+      onFenced: () => keeper.reportFenced(),
+      nudge: () => dispatcher.nudge(),
+    })
+    const keeper = createLaneKeeper({
+      store: createLaneStore(sql, schema),
+      holder: server,
+      clock,
+      logger,
+      workerName: name,
+      version: VERSION,
+      leaseMs: config.leaseMs,
+      onChange: () => lifecycle.raise('lanes.changed', { lanes: keeper.owned() }),
+    })
+    const offers = config.jobEngine ? createLaneOffers({ sql, schema, queueSchema, clock }) : null
+    const dispatcher = createDispatcher({
+      sql,
+      schema,
+      clock,
+      logger,
+      leads: () => keeper.owned().includes(LEADING_LANE),
+      onDispatched: (step) => {
+        server.wake()
+        if (keeper.owned().length < LANE_COUNT) reconciler?.wake()
+        if (step.events > 0 && lifecycle.heard('events.dispatched')) {
+          lifecycle.raise('events.dispatched', { events: step.events, deliveries: step.deliveries })
+        }
+      },
+    })
+    const engine = config.jobEngine ? engineOf((lane) => keeper.claim(lane)) : null
+    const upkeep = createLogUpkeep(sql, schema)
+    let reconciler: BackgroundLoop | null = null
+    let upkeepLoop: BackgroundLoop | null = null
+    const stop = async () => {
+      await Promise.all([reconciler?.stop(), upkeepLoop?.stop(), dispatcher.stop(), engine?.stop()])
+      await keeper.stop()
+      await server.stop()
+      if (ownsTransport) await transport.close()
+      await sql.end({ timeout: 5 })
+    }
+    try {
+      server.start()
+      await keeper.start()
+      await engine?.start()
+      dispatcher.start()
+      if (offers !== null) {
+        reconciler = startLoop({
+          name: 'reconciling',
+          logger,
+          step: async () => {
+            await offers.offerIdle()
+            return RECONCILE_EVERY_MS
+          },
+        })
+      }
+      upkeepLoop = startLoop({
+        name: 'log upkeep',
+        logger,
+        step: async () => {
+          await upkeep.run()
+          return UPKEEP_EVERY_MS
+        },
+      })
+    } catch (error) {
+      await stop().catch(() => {})
+      throw error
+    }
+    return { nudge: () => dispatcher.nudge(), stop }
+  }
+
+  return {
+    nudge: () => running?.nudge(),
+    migrateEngine: async () => {
+      if (config.jobEngine) await engineOf(async () => {}).migrate()
+    },
+    async start() {
+      if (state === 'stopped')
+        throw new PosthasteError('STOPPED', 'This object was stopped: make another with createWebhooks().')
+      if (state === 'started') throw new PosthasteError('ALREADY_STARTED', 'start() was called before on this object.')
+      state = 'started'
+      try {
+        running = await start()
+      } catch (error) {
+        state = 'new'
+        throw error
+      }
+    },
+    async stop() {
+      const before = running
+      state = 'stopped'
+      running = null
+      await before?.stop()
+    },
+  }
+}
