@@ -147,7 +147,12 @@ export class EndpointUpkeep {
     for (const state of served.states.values()) {
       if (again && state.unreadable) this.#o.onUnreadable(state.no)
       // A held endpoint lives in its backlogs row alone; it is loaded from there when it is enabled.
-      const held = state.config?.state === 'waiting' && state.backlogged && state.inFlight === 0 && !state.reading
+      const held =
+        state.config?.state === 'waiting' &&
+        state.inFlight === 0 &&
+        state.unwritten === 0 &&
+        !state.reading &&
+        (state.backlogged || state.recordedThrough >= state.target)
       if (!held && (state.backlogged || !state.idle || state.unreadable)) continue
       if (state.config === null) continue
       served.forget(state)

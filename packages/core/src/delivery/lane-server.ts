@@ -12,7 +12,8 @@ import type { EndpointConfigs } from './endpoint-config.ts'
 import type { DeliveryItem } from './endpoint-state.ts'
 import { EndpointUpkeep } from './endpoint-upkeep.ts'
 import { createEndpointWriter } from './endpoint-writer.ts'
-import { Feeder } from './feeder.ts'
+import { LaneFollower } from './lane-follower.ts'
+import { ReadAhead } from './read-ahead.ts'
 import { createRecorder } from './recorder.ts'
 import { ResultWriter } from './result-writer.ts'
 import type { RetrySchedule } from './retry-schedule.ts'
@@ -48,7 +49,8 @@ const UPKEEP_EVERY_MS = 1_000
 export class LaneServer implements LaneHolder {
   readonly #o: LaneServerOptions
   readonly #served: ServedLanes
-  readonly #feeder: Feeder
+  readonly #readAhead: ReadAhead
+  readonly #follower: LaneFollower
   readonly #sender: Sender
   readonly #writer: ResultWriter
   readonly #upkeep: EndpointUpkeep
@@ -63,16 +65,23 @@ export class LaneServer implements LaneHolder {
     const { sql, schema, clock, logger, lifecycle } = options
     const endpointWriter = createEndpointWriter(sql, schema)
     const covers = () => options.leaseCovers(options.attempt.deadlineMs)
-    this.#feeder = new Feeder({
+    this.#readAhead = new ReadAhead({
       served: this.#served,
-      wakes: createWakeReader(sql, schema),
       reader: createDeliveryReader(sql, schema),
       configs: options.configs,
       clock,
       logger,
-      idlePollMs: options.idlePollMs,
       onReady: (state) => this.#sender.ready(state),
       onConfig: () => this.#upkeepLoop?.wake(),
+    })
+    this.#follower = new LaneFollower({
+      served: this.#served,
+      wakes: createWakeReader(sql, schema),
+      configs: options.configs,
+      readAhead: this.#readAhead,
+      clock,
+      logger,
+      idlePollMs: options.idlePollMs,
     })
     this.#writer = new ResultWriter({
       recorder: createRecorder(sql, schema),
@@ -81,7 +90,7 @@ export class LaneServer implements LaneHolder {
       logger,
       onWritten: (outcomes, retries) => {
         this.#followUp.written(outcomes)
-        this.#feeder.noteRetries(retries)
+        this.#follower.noteRetries(retries)
         this.#checkDrained()
       },
       onFenced: options.onFenced,
@@ -92,7 +101,7 @@ export class LaneServer implements LaneHolder {
       concurrency: options.concurrency,
       mayStart: covers,
       blocked: () => this.#writer.full,
-      onTaken: (state, item) => this.#feeder.left(state, item.dataText.length),
+      onTaken: (state, item) => this.#readAhead.left(state, item.dataText.length),
       onAttempt: (item, attempt) => this.#onAttempt(item, attempt),
     })
     this.#upkeep = new EndpointUpkeep({
@@ -101,7 +110,7 @@ export class LaneServer implements LaneHolder {
       clock,
       token: options.token,
       onFenced: options.onFenced,
-      onUnreadable: (endpoint) => this.#feeder.refresh(endpoint),
+      onUnreadable: (endpoint) => this.#follower.refresh(endpoint),
     })
     this.#followUp = new AttemptFollowUp({
       schedule: options.schedule,
@@ -116,18 +125,19 @@ export class LaneServer implements LaneHolder {
       record: (outcome) => this.#writer.add(outcome),
       sendAgain: (item) => this.#sender.send(item),
       giveBack: (state) => {
-        this.#feeder.unread(state)
-        this.#feeder.feed(state)
+        this.#readAhead.unread(state)
+        this.#readAhead.feed(state)
       },
-      putBack: (item) => this.#feeder.returned(item),
-      refresh: (endpoint) => this.#feeder.refresh(endpoint),
+      putBack: (item) => this.#readAhead.returned(item),
+      refresh: (endpoint) => this.#follower.refresh(endpoint),
       ready: (state) => this.#sender.ready(state),
-      readRetries: (state) => this.#feeder.rereadRetries(state),
+      readRetries: (state) => this.#readAhead.rereadRetries(state),
     })
   }
 
   start(): void {
-    this.#feeder.start()
+    this.#readAhead.start()
+    this.#follower.start()
     this.#sender.start()
     this.#upkeepLoop = startLoop({
       name: 'endpoint upkeep',
@@ -142,14 +152,14 @@ export class LaneServer implements LaneHolder {
 
   /** After all lanes were released. */
   async stop(): Promise<void> {
-    await Promise.all([this.#feeder.stop(), this.#upkeepLoop?.stop()])
+    await Promise.all([this.#follower.stop(), this.#readAhead.stop(), this.#upkeepLoop?.stop()])
     this.#sender.stop()
     await this.#writer.flushed()
   }
 
   /** The dispatcher of this process has committed something. */
   wake(): void {
-    this.#feeder.wake()
+    this.#follower.wake()
   }
 
   get inFlight(): number {
@@ -157,14 +167,14 @@ export class LaneServer implements LaneHolder {
   }
 
   async adopt(lanes: readonly TakenLane[]): Promise<void> {
-    await this.#feeder.adopt(lanes)
+    await this.#follower.adopt(lanes)
   }
 
   async release(lane: number): Promise<number> {
     this.#served.lanes.get(lane)?.freeze(this.#served.readN ?? 0)
     for (const state of this.#served.inLane(lane)) {
       state.draining = true
-      this.#feeder.unread(state)
+      this.#readAhead.unread(state)
     }
     const epoch = this.#served.epoch
     await new Promise<void>((resolve) => {
@@ -183,7 +193,7 @@ export class LaneServer implements LaneHolder {
 
   abandon(): void {
     this.#served.clear()
-    this.#feeder.clear()
+    this.#readAhead.clear()
     this.#sender.clear()
     this.#writer.clear()
     this.#upkeep.clear()
