@@ -117,12 +117,14 @@ begin
 
   -- A page is cut by matches, not by events: whole events while they fit. done = how many events.
   if n_events > 0 and pos.key_endpoint is null then
-    with pairs as materialized (
-      select p.account, p.type, (select array_agg(m.endpoint order by m.endpoint) from (
+    with kinds as materialized (select k.type, ${s}.patterns(k.type) patterns from (select distinct unnest(types) type) k),
+    pairs as materialized (
+      select p.account, p.type, (select array_agg(m.endpoint) from (
           select distinct sub.endpoint from ${s}.subscriptions sub
-          where sub.account = p.account and sub.pattern = any (${s}.patterns(p.type))
+          where sub.account = p.account and sub.pattern = any (kinds.patterns)
           order by sub.endpoint limit p_max_matches + 1) m) endpoints
       from (select distinct a account, t type from unnest(accounts, types) u(a, t)) p
+      join kinds on kinds.type = p.type
     ),
     w as (
       select u.id, u.ord, case when u.dup then null else pairs.endpoints end endpoints,
