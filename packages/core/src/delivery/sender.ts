@@ -154,6 +154,7 @@ export class Sender {
       if (this.#slow.has(state)) slowFlights++
     }
     this.#slowFlights = slowFlights
+    for (const state of this.#slow) if (state.inFlight === 0 && state.queued === 0) this.#slow.delete(state)
     this.pump()
   }
 }

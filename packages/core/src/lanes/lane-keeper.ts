@@ -1,6 +1,6 @@
 import { type BackgroundLoop, startLoop } from '../background-loop.ts'
 import type { Clock } from '../clock.ts'
-import type { Logger } from '../logger.ts'
+import { errorFields, type Logger } from '../logger.ts'
 import { LANE_COUNT } from './lane-number.ts'
 import type { LaneStore, TakenLane } from './lane-store.ts'
 import { Lease, LeaseObserver } from './lease.ts'
@@ -62,6 +62,7 @@ export function createLaneKeeper(options: LaneKeeperOptions): LaneKeeper {
   let purgeDueAt = clock.monotonic() + PURGE_EVERY_MS
   let loop: BackgroundLoop | null = null
   let target = LANE_COUNT
+  let givingUp: Promise<void> | null = null
   /** Changes of ownership one after the other: the loop's and those that a job of the engine asks for. */
   let changing: Promise<void> = Promise.resolve()
 
@@ -102,9 +103,20 @@ export function createLaneKeeper(options: LaneKeeperOptions): LaneKeeper {
       fenced = true
       return
     }
+    await adoptStrays()
     target = Math.floor(LANE_COUNT / workers.length) + (rank < LANE_COUNT % workers.length ? 1 : 0)
-    if (owned.size > target) await giveUp(Math.max(...owned))
+    if (owned.size > target) startGivingUp()
     else if (owned.size < target) await take(target - owned.size)
+  }
+
+  /** Lanes that are ours in the database only: the answer to taking, or the order to give up, was lost with a connection. */
+  async function adoptStrays(): Promise<void> {
+    if (givingUp !== null) return
+    const strays = (await store.listOwned(token)).filter(({ lane }) => !owned.has(lane))
+    if (strays.length === 0) return
+    await holder.adopt(strays)
+    for (const { lane } of strays) owned.add(lane)
+    options.onChange?.()
   }
 
   async function take(count: number, only?: number): Promise<void> {
@@ -125,8 +137,20 @@ export function createLaneKeeper(options: LaneKeeperOptions): LaneKeeper {
     }
   }
 
+  /** Beside the renewals: sends under way may take as long as the deadline. */
+  function startGivingUp(): void {
+    givingUp ??= giveUp(Math.max(...owned))
+      .catch((error: unknown) => logger.warn('posthaste: a lane could not be given up', errorFields(error)))
+      .finally(() => {
+        givingUp = null
+        loop?.wake()
+      })
+  }
+
   async function giveUp(lane: number): Promise<void> {
+    const before = token
     const position = await holder.release(lane)
+    if (token !== before) return
     owned.delete(lane)
     await store.giveUp(token, lane, position)
     logger.debug('posthaste: gave a lane up', { token, lane })
@@ -148,7 +172,6 @@ export function createLaneKeeper(options: LaneKeeperOptions): LaneKeeper {
       purgeDueAt = clock.monotonic() + PURGE_EVERY_MS
       await store.purge()
     }
-    if (owned.size > target) return 0
     return Math.max(10, Math.min(renewMs / 3, renewDueAt - clock.monotonic()))
   }
 
@@ -185,10 +208,16 @@ export function createLaneKeeper(options: LaneKeeperOptions): LaneKeeper {
     async stop() {
       await loop?.stop()
       await changing
+      await givingUp
       if (token === 0 || fenced) return
-      // Lanes are given back at once, so that nobody has to wait for the lease to run out.
-      await Promise.all([...owned].map((lane) => giveUp(lane)))
-      await store.fence(token)
+      // Lanes are given back at once, so that nobody has to wait for the lease to run out. Where the database is away they
+      // are found by that instead.
+      try {
+        await Promise.all([...owned].map((lane) => giveUp(lane)))
+        await store.fence(token)
+      } catch (error) {
+        logger.warn('posthaste: lanes could not be given back at stop', errorFields(error))
+      }
     },
   }
 }

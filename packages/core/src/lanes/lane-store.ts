@@ -19,14 +19,14 @@ export interface LaneStore {
   renew(token: number, lanes: readonly number[], positions: readonly number[]): Promise<boolean>
   /** Takes up to `count` lanes that nobody owns, or `only` that one. */
   takeIdle(token: number, count: number, only?: number): Promise<TakenLane[]>
+  /** The lanes that are this worker's in the database, at the positions they were taken at. */
+  listOwned(token: number): Promise<TakenLane[]>
   /** Gives a lane up at its final position. */
   giveUp(token: number, lane: number, position: number): Promise<void>
   /** All workers that are not fenced, this one among them. */
   listWorkers(): Promise<WorkerSeen[]>
   /** Takes a worker's lanes away for good, after the writes that it has in flight. Answers how many it had. */
   fence(token: number): Promise<number>
-  /** The lanes that nobody owns. */
-  listIdle(): Promise<number[]>
   /** Drops renewals and fenced workers that nobody needs any more. */
   purge(): Promise<void>
 }
@@ -58,6 +58,11 @@ export function createLaneStore(sql: Sql, schema: string): LaneStore {
       return rows.map((row) => ({ lane: row.lane as number, position: row.position as number }))
     },
 
+    async listOwned(token) {
+      const rows = await sql`select lane, position from ${s}.lanes where token = ${token} order by lane`
+      return rows.map((row) => ({ lane: row.lane as number, position: row.position as number }))
+    },
+
     async giveUp(token, lane, position) {
       await sql`with ${me(token)}
         update ${s}.lanes l set token = null, position = greatest(l.position, ${position}::bigint)
@@ -74,11 +79,6 @@ export function createLaneStore(sql: Sql, schema: string): LaneStore {
     async fence(token) {
       const [row] = await sql`select ${s}.fence(${token}) freed`
       return row!.freed as number
-    },
-
-    async listIdle() {
-      const rows = await sql`select lane from ${s}.lanes where token is null order by lane`
-      return rows.map((row) => row.lane as number)
     },
 
     async purge() {

@@ -34,15 +34,21 @@ export class LeaseObserver {
   readonly #clock: Clock
   readonly #leaseMs: number
   #seen = new Map<number, { renewal: number; since: number }>()
+  #lookedAt = Number.NEGATIVE_INFINITY
 
   constructor(clock: Clock, leaseMs: number) {
     this.#clock = clock
     this.#leaseMs = leaseMs
   }
 
-  /** Answers the tokens whose newest renewal has not changed for a whole lease. */
+  /**
+   * Answers the tokens whose newest renewal has not changed for a whole lease. Who did not look for a while (frozen, or the
+   * database was away, for the others too) begins to count anew: nobody could renew while nobody could look.
+   */
   observe(workers: readonly { token: number; renewal: number }[]): number[] {
     const now = this.#clock.monotonic()
+    if (now - this.#lookedAt > this.#leaseMs / 2) this.#seen.clear()
+    this.#lookedAt = now
     const next = new Map<number, { renewal: number; since: number }>()
     const expired: number[] = []
     for (const { token, renewal } of workers) {

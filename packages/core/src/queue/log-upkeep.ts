@@ -27,11 +27,11 @@ export function createLogUpkeep(sql: Sql, schema: string): LogUpkeep {
         purgedThrough = oldest!.n as number
       }
       const [purged] = await sql`with bound as (
-          select least((select min(position) from ${s}.lanes),
-            (select coalesce(min(p), 0) from ${s}.workers w cross join lateral (
-              select r.positions from ${s}.renewals r where r.token = w.token order by r.seq desc limit 1) newest
-              cross join unnest(newest.positions) p where not w.fenced),
-            (select max(n) from ${s}.dispatches) - 1) n
+          select least((select max(n) from ${s}.dispatches), min(greatest(l.position, coalesce(held.position, 0)))) - 1 n
+          from ${s}.lanes l left join lateral (
+            select p.position from (
+              select r.lanes, r.positions from ${s}.renewals r where r.token = l.token order by r.seq desc limit 1) newest
+            cross join unnest(newest.lanes, newest.positions) p(lane, position) where p.lane = l.lane) held on true
         ),
         gone as (
           delete from ${s}.dispatches d using bound
