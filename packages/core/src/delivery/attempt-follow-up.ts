@@ -29,6 +29,8 @@ export interface AttemptFollowUpOptions {
   /** What is queued is to be read again later. */
   giveBack(state: EndpointState): void
   ready(state: EndpointState): void
+  /** Nothing is left to do for it, and nothing worth keeping is known of it. */
+  forget(state: EndpointState): void
   /** The breaker closed: whatever is due of this endpoint, from the oldest. */
   readRetries(state: EndpointState): void
 }
@@ -90,7 +92,7 @@ export class AttemptFollowUp {
   /** These outcomes are in the database: they count as done, and listeners hear of them. */
   written(outcomes: readonly Outcome[]): void {
     for (const outcome of outcomes) {
-      const { item, next, succeeded } = outcome
+      const { item, next } = outcome
       const state = item.endpoint
       state.unwritten--
       const again = item.sendingAgain === outcome.attempt.number
@@ -98,7 +100,8 @@ export class AttemptFollowUp {
       if (state.config?.fifo) state.settleFifo(item, next !== null)
       state.settle(item)
       this.#raise(outcome)
-      if (succeeded || next !== null || state.config?.fifo) this.#o.ready(state)
+      if (state.idle && state.learntNothing) this.#o.forget(state)
+      else this.#o.ready(state)
     }
   }
 

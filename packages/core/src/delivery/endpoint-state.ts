@@ -292,6 +292,20 @@ export class EndpointState {
     for (let mark = this.#marks.shift(); mark !== undefined; mark = this.#marks.shift()) mark.work.done()
   }
 
+  /** It is as when it was made: forgetting it and making it anew is the same. */
+  get learntNothing(): boolean {
+    return (
+      this.readAhead <= FIRST_READ_AHEAD * 4 &&
+      this.allowance === FIRST_ALLOWANCE &&
+      this.failingSinceMs === null &&
+      !this.backlogged &&
+      !this.unreadable &&
+      this.bucket === null &&
+      this.notBeforeMs === 0 &&
+      !this.breaker.open
+    )
+  }
+
   /** Nothing of it is unread, queued, under way or unrecorded. */
   get idle(): boolean {
     return (

