@@ -17,7 +17,17 @@ export { DEFAULT_RETRY_SCHEDULE } from './delivery/retry-schedule.ts'
 export type { Duration } from './duration.ts'
 export type { EmittedEvent } from './emit/emitter.ts'
 export type { EmitOptions } from './emit/wire-event.ts'
-export type { EndpointService } from './endpoints/endpoint-service.ts'
+export type {
+  CreateEndpoint,
+  Endpoint,
+  EndpointSecret,
+  EndpointWithSecret,
+  ReplaceEndpoint,
+  RotateSecret,
+  UpdateEndpoint,
+} from './endpoints/endpoint-schemas.ts'
+export type { EndpointQuery, Endpoints } from './endpoints/endpoint-service.ts'
+export type { Page, PageQuery } from './endpoints/page-cursor.ts'
 export { ERROR_CODES, type ErrorCode, type FieldError, PosthasteError } from './errors.ts'
 export type {
   OutboundRequest,

@@ -5,7 +5,7 @@ import type { AnyCatalog, Catalog, EventData, EventType } from './catalog/define
 import { checkOptions, type Tenancy, type WebhooksOptions } from './config.ts'
 import { createEmitter, type EmitInput, type EmitTarget, type EmittedEvent } from './emit/emitter.ts'
 import type { EmitOptions } from './emit/wire-event.ts'
-import { createEndpointService, type EndpointService } from './endpoints/endpoint-service.ts'
+import { createEndpointService, type Endpoints } from './endpoints/endpoint-service.ts'
 import { createAddressPolicy } from './http-client/address-guard.ts'
 import { systemLookup } from './http-client/name-lookup.ts'
 import { checkEndpointUrlResolved } from './http-client/url-policy.ts'
@@ -44,7 +44,7 @@ export interface Webhooks<C extends AnyCatalog = typeof affiliateEvents, T exten
   /** What happens, as typed events: `events.on('delivery.failed', …)`. */
   readonly events: LifecycleListeners
   /** Endpoints, for hosts that build an interface of their own. The API's routes call the same. */
-  readonly endpoints: EndpointService
+  readonly endpoints: Endpoints
   /** The management API as one function from Request to Response, for the adapters. */
   readonly handler: Handler
   /**
@@ -132,6 +132,7 @@ export function createWebhooks<C extends AnyCatalog = typeof affiliateEvents, T 
       idempotency: createIdempotency(store, keyring),
       tenancy: config.tenancy,
       logger,
+      envelope: config.envelope,
     }),
     emit: (...args) => emit(args[0], args[1], args[2] as EmitCallOptions<Tenancy>),
     emitMany: (events, given = {}) => emitter.emitMany(events as readonly EmitInput[], given.tx),

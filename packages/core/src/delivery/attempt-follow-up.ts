@@ -187,7 +187,7 @@ export class AttemptFollowUp {
     const { endpointWriter, token, onFenced, nudge, lifecycle, refresh } = this.#o
     this.#background(
       endpointWriter
-        .disable(token(), config.no, config.health.epoch, reason)
+        .disable(token(), config, reason)
         .then((disabled) => {
           if (disabled === null) onFenced()
           if (disabled !== true) return

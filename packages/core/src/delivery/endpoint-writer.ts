@@ -16,6 +16,13 @@ export interface HealthWrite {
   backoffLeftMs: number | null
 }
 
+/** The endpoint as it was when it failed: every change by its owner counts the version up, enabling also the epoch. */
+export interface DisableKey {
+  no: number
+  version: number
+  health: { epoch: number }
+}
+
 /**
  * What a lane's owner changes of an endpoint, on transitions only. Each statement is fenced by the worker's row: false says
  * that this worker was fenced, and nothing was written.
@@ -30,10 +37,10 @@ export interface EndpointWriter {
   /** The secret that the receiver accepted last, while two are valid. */
   rememberSecret(token: number, endpoint: number, version: number, usePrevious: boolean): Promise<boolean>
   /**
-   * Disables an endpoint, unless it was enabled again since the failures that speak against it (its epoch tells). Answers
+   * Disables an endpoint, unless it was changed since the failures that speak against it. Answers
    * whether it did; null when fenced.
    */
-  disable(token: number, endpoint: number, epoch: number, reason: 'gone' | 'failing'): Promise<boolean | null>
+  disable(token: number, endpoint: DisableKey, reason: 'gone' | 'failing'): Promise<boolean | null>
 }
 
 export function createEndpointWriter(sql: Sql, schema: string): EndpointWriter {
@@ -97,12 +104,12 @@ export function createEndpointWriter(sql: Sql, schema: string): EndpointWriter {
       )
     },
 
-    async disable(token, endpoint, epoch, reason) {
+    async disable(token, { no, version, health }, reason) {
       const [row] = await sql`with ${me(token)}, disabled as (
           update ${s}.endpoints e set disabled_at = ${s}.clock(), disabled_reason = ${reason}, version = version + 1,
             updated_at = ${s}.clock()
-          from me where e.no = ${endpoint} and e.disabled_at is null and e.deleted_at is null
-            and coalesce((select h.epoch from ${s}.endpoint_health h where h.endpoint = e.no), 0) = ${epoch}
+          from me where e.no = ${no} and e.version = ${version} and e.disabled_at is null and e.deleted_at is null
+            and coalesce((select h.epoch from ${s}.endpoint_health h where h.endpoint = e.no), 0) = ${health.epoch}
           returning e.no),
         unsubscribed as (delete from ${s}.subscriptions u using disabled where u.endpoint = disabled.no),
         told as (insert into ${s}.commands (kind, endpoint) select 'config', no from disabled)

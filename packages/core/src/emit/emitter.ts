@@ -32,6 +32,11 @@ export interface EmitInput extends EmitOptions {
   data: unknown
 }
 
+/** The transaction that `within` was given, until its work has ended. */
+interface Surroundings {
+  run: RunInTransaction | null
+}
+
 /** A thousand rows a statement keep the statement's text and the server's memory small. */
 const BULK_ROWS = 1_000
 
@@ -44,7 +49,7 @@ export interface Emitter {
 
 /** Emit is one plain INSERT in the caller's transaction: no job, no NOTIFY, no lock that another transaction could wait for. */
 export function createEmitter(deps: EmitterDependencies): Emitter {
-  const ambient = new AsyncLocalStorage<RunInTransaction>()
+  const ambient = new AsyncLocalStorage<Surroundings>()
   const statements = emitStatements(deps.schema)
   const adapters = new WeakMap<object, RunInTransaction>()
 
@@ -59,8 +64,8 @@ export function createEmitter(deps: EmitterDependencies): Emitter {
       }
       return run
     }
-    const run = ambient.getStore()
-    if (run !== undefined) return run
+    const run = ambient.getStore()?.run ?? null
+    if (run !== null) return run
     throw new PosthasteError(
       'NO_TRANSACTION',
       "emit was called outside of a transaction: pass { tx }, or call it inside webhooks.transaction(tx, …), or say { tx: 'own' } to let it commit on its own.",
@@ -96,8 +101,14 @@ export function createEmitter(deps: EmitterDependencies): Emitter {
       return emitted
     },
 
-    within(tx, work) {
-      return ambient.run(adaptTransaction(tx), work)
+    async within(tx, work) {
+      const surroundings: Surroundings = { run: adaptTransaction(tx) }
+      try {
+        return await ambient.run(surroundings, work)
+      } finally {
+        // Work that nobody awaited goes on with this store: it must not emit over a connection whose transaction is over.
+        surroundings.run = null
+      }
     },
   }
 }

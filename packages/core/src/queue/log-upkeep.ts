@@ -41,7 +41,6 @@ export function createLogUpkeep(sql: Sql, schema: string): LogUpkeep {
         select max(n) through from gone`
       if (purged?.through != null) purgedThrough = purged.through as number
       await sql`delete from ${s}.idempotency_keys where at < ${s}.clock() - interval '8 days'`
-      await sql`delete from ${s}.api_idempotency where at < ${s}.clock() - interval '24 hours'`
     },
   }
 }

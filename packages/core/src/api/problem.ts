@@ -1,0 +1,38 @@
+/** Errors as answers: `application/problem+json` of RFC 9457, with a stable `code`. */
+import { STATUS_CODES } from 'node:http'
+import * as z from 'zod'
+import { type ErrorCode, PosthasteError } from '../errors.ts'
+import { jsonResponse } from './json-response.ts'
+
+export const problemSchema = z.object({
+  type: z.literal('about:blank'),
+  title: z.string(),
+  status: z.int(),
+  code: z.string().describe('Stable: switch on this.'),
+  detail: z.string().describe('For people: what is wrong and what to do.'),
+  errors: z
+    .array(z.object({ path: z.string().describe('Members joined by dots.'), message: z.string() }))
+    .optional()
+    .describe('All that is wrong with the input.'),
+})
+
+const INTERNAL = new PosthasteError('INTERNAL', 'Something went wrong here; it has been logged. Try again later.')
+
+/** Whether this is of the caller's making, so that its message may be shown. */
+export function isCallersError(error: unknown): error is PosthasteError {
+  return error instanceof PosthasteError && error.status < 500
+}
+
+/** The answer to an error. Of errors that are ours, nothing but that they are is told. */
+export function problemResponse(error: unknown): Response {
+  const shown = isCallersError(error) ? error : INTERNAL
+  return jsonResponse(shown.status, problemBody(shown.code, shown), {
+    ...shown.headers,
+    'content-type': 'application/problem+json',
+  })
+}
+
+function problemBody(code: ErrorCode, { status, message, errors }: PosthasteError) {
+  const title = STATUS_CODES[status] ?? 'Error'
+  return { type: 'about:blank', title, status, code, detail: message, ...(errors === undefined ? {} : { errors }) }
+}
