@@ -1,0 +1,67 @@
+/** Who may do what, and that no account finds anything of another's, over every adapter. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Permission } from '../../packages/core/src/api/index.ts'
+import { type Adapter, adapters, type Mounted } from './adapters.ts'
+import { call } from './client.ts'
+import { freshAccount, startTestApi, type TestApi } from './management-api.ts'
+
+let api: TestApi
+beforeAll(async () => {
+  api = await startTestApi()
+})
+afterAll(() => api.stop())
+
+const BODY = { url: 'https://your-app.com/hooks', events: ['*'] }
+const PERMISSIONS: Permission[] = ['read', 'write', 'secrets', 'test', 'replay']
+
+/** Every operation on one endpoint or on the list, and the one permission that it needs. */
+const OPERATIONS: [method: string, path: string, permission: Permission, body?: unknown][] = [
+  ['GET', '/', 'read'],
+  ['HEAD', '/', 'read'],
+  ['POST', '/', 'write', BODY],
+  ['GET', '/{id}', 'read'],
+  ['PATCH', '/{id}', 'write', {}],
+  ['PUT', '/{id}', 'write', BODY],
+  ['POST', '/{id}/rotate-secret', 'write', {}],
+  ['GET', '/{id}/secret', 'secrets'],
+  ['GET', '/event-types', 'read'],
+  ['GET', '/openapi.json', 'read'],
+  ['DELETE', '/{id}', 'write'],
+]
+
+describe.each(adapters)('$name', (adapter: Adapter) => {
+  let mounted: Mounted
+  beforeAll(async () => {
+    mounted = await adapter.mount(api, { prefix: '/hooks' })
+  })
+  afterAll(() => mounted.close())
+
+  test.each(OPERATIONS)('%s %s needs %s and nothing else', async (method, path, permission, body) => {
+    const account = freshAccount()
+    const { json } = await call(mounted, 'POST', '/', { account, body: BODY })
+    const target = path.replace('{id}', json.id)
+    const sent = body === undefined ? {} : { body }
+    const others = PERMISSIONS.filter((other) => other !== permission)
+    for (const permissions of [others, []]) {
+      const refused = await call(mounted, method, target, { account, permissions, ...sent })
+      expect(refused.status).toBe(403)
+      if (method !== 'HEAD') expect(refused.json.code).toBe('FORBIDDEN')
+    }
+    const allowed = await call(mounted, method, target, { account, permissions: [permission], ...sent })
+    expect(allowed.status).toBeLessThan(300)
+  })
+
+  test("another account's endpoints are 404, and are not in its list", async () => {
+    const [owner, stranger] = [freshAccount(), freshAccount()]
+    const { json: own } = await call(mounted, 'POST', '/', { account: owner, body: BODY })
+    const read = await call(mounted, 'GET', `/${own.id}`, { account: owner })
+    for (const [method, path, , body] of OPERATIONS) {
+      if (!path.includes('{id}')) continue
+      const sent = body === undefined ? {} : { body }
+      const answer = await call(mounted, method, path.replace('{id}', own.id), { account: stranger, ...sent })
+      expect([method, answer.status, answer.json.code]).toEqual([method, 404, 'NOT_FOUND'])
+    }
+    expect((await call(mounted, 'GET', '/', { account: stranger })).json.data).toEqual([])
+    expect((await call(mounted, 'GET', `/${own.id}`, { account: owner })).json).toEqual(read.json)
+  })
+})
