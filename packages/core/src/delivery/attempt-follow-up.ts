@@ -29,6 +29,8 @@ export interface AttemptFollowUpOptions {
   /** What is queued is to be read again later. */
   giveBack(state: EndpointState): void
   ready(state: EndpointState): void
+  /** It may have more to read. */
+  feed(state: EndpointState): void
   /** Nothing is left to do for it, and nothing worth keeping is known of it. */
   forget(state: EndpointState): void
   /** The breaker closed: whatever is due of this endpoint, from the oldest. */
@@ -86,6 +88,7 @@ export class AttemptFollowUp {
         break
     }
     state.inFlight--
+    this.#o.feed(state)
     this.#o.ready(state)
   }
 
@@ -115,7 +118,7 @@ export class AttemptFollowUp {
       item.retryStep = step
       item.endpoint.holdRetry(item)
     }
-    if (reason === 'other_secret') item.triedOtherSecret = true
+    if (reason === 'other_secret') item.usePrevious = !attempt.usedPrevious
     else item.freshConnection = true
     this.#o.sendAgain(item)
   }
@@ -145,7 +148,8 @@ export class AttemptFollowUp {
         })
       }
     }
-    if (config !== null && attempt.hadOther && config.usePrevious !== attempt.usedPrevious) {
+    const same = config?.version === attempt.configVersion
+    if (config !== null && same && attempt.hadOther && config.usePrevious !== attempt.usedPrevious) {
       config.usePrevious = attempt.usedPrevious
       this.#background(
         this.#o.endpointWriter.rememberSecret(this.#o.token(), config.no, config.version, attempt.usedPrevious),

@@ -1,6 +1,7 @@
 import type { Clock } from '../clock.ts'
 import type { OutboundResult, Transport } from '../http-client/transport.ts'
 import { toPublicId } from '../ids.ts'
+import { packSignatures } from '../signing/packed-signatures.ts'
 import { buildBody, type Envelope, signatureHeader, standardSignature } from '../signing/sign.ts'
 import type { EndpointConfig } from './endpoint-config.ts'
 import type { DeliveryItem } from './endpoint-state.ts'
@@ -12,6 +13,8 @@ export interface Attempt {
   atMs: number
   /** Which secret the headers with room for one signature were made with, where two were valid. */
   usedPrevious: boolean
+  /** The configuration that it was made with. */
+  configVersion: number
   /** The other secret of the overlap could have been used. */
   hadOther: boolean
   /** Hex: see `packSignatures`. */
@@ -30,18 +33,48 @@ export interface AttemptDependencies {
 }
 
 /** By the number in `events.envelope`. */
-const ENVELOPES: readonly Envelope[] = ['posthaste', 'standard']
+export const ENVELOPES: readonly Envelope[] = ['posthaste', 'standard']
+
+/** What an attempt needs to know of a delivery. */
+export type OutgoingDelivery = Pick<
+  DeliveryItem,
+  | 'id'
+  | 'eventId'
+  | 'type'
+  | 'dataText'
+  | 'occurredAtMs'
+  | 'envelope'
+  | 'number'
+  | 'usePrevious'
+  | 'freshConnection'
+>
+
+/** What the headers of one attempt say. */
+export interface HeaderParts {
+  userAgent: string
+  type: string
+  /** Uuids. */
+  eventId: string
+  deliveryId: string
+  number: number
+  /** Unix seconds of the attempt. */
+  timestamp: number
+  /** `X-Webhook-Signature` and `webhook-signature`. */
+  header: string
+  standard: string
+}
 
 /** Makes one attempt: builds the exact body, signs it, sends it. Never rejects. */
 export async function makeAttempt(
   deps: AttemptDependencies,
-  item: DeliveryItem,
+  item: OutgoingDelivery,
   config: EndpointConfig,
 ): Promise<Attempt> {
   const atMs = deps.clock.now()
   const timestamp = Math.floor(atMs / 1000)
   const overlap = config.previous !== null && config.previous.untilMs > atMs ? config.previous : null
-  const usedPrevious = overlap !== null && config.usePrevious !== item.triedOtherSecret
+  // Not "the other than now": another delivery's answer may have changed what is used now.
+  const usedPrevious = overlap !== null && (item.usePrevious ?? config.usePrevious)
   const single = usedPrevious ? overlap.signer : config.current
   const envelope = ENVELOPES[item.envelope] as Envelope
   const body = buildBody({
@@ -62,16 +95,16 @@ export async function makeAttempt(
   const result = await deps.transport.send({
     url: config.url,
     headers: [
-      ['Content-Type', 'application/json'],
-      ['User-Agent', deps.userAgent],
-      ['X-Webhook-Event', item.type],
-      ['X-Webhook-Id', eventId],
-      ['X-Webhook-Delivery', toPublicId('dlv', item.id)],
-      ['X-Webhook-Attempt', String(item.number)],
-      ['X-Webhook-Signature', header],
-      ['webhook-id', eventId],
-      ['webhook-timestamp', String(timestamp)],
-      ['webhook-signature', standard],
+      ...requestHeaders({
+        userAgent: deps.userAgent,
+        type: item.type,
+        eventId: item.eventId,
+        deliveryId: item.id,
+        number: item.number,
+        timestamp,
+        header,
+        standard,
+      }),
       ...config.headers,
     ],
     body,
@@ -84,24 +117,26 @@ export async function makeAttempt(
     number: item.number,
     atMs,
     usedPrevious,
+    configVersion: config.version,
     hadOther: overlap !== null,
     signatures: packSignatures(envelope, body, header, standard),
     result,
   }
 }
 
-/**
- * The signatures of an attempt, for the log, as hex: a byte with the number of `v1` ones, the body's (32 bytes, only in the
- * `posthaste` envelope), the header's (32), then those of `webhook-signature` in order (`v1` 32 bytes, `v1a` 64).
- */
-function packSignatures(envelope: Envelope, body: Buffer, header: string, standard: string): string {
-  const inBody = envelope === 'posthaste' ? body.toString('latin1', body.length - 66, body.length - 2) : ''
-  let count = 0
-  let rest = ''
-  for (const part of standard.split(' ')) {
-    const comma = part.indexOf(',')
-    if (comma === 2) count++
-    rest += Buffer.from(part.slice(comma + 1), 'base64').toString('hex')
-  }
-  return count.toString(16).padStart(2, '0') + inBody + header.slice('sha256='.length) + rest
+/** The headers of an attempt but for the endpoint's own, in the order in which they are sent. */
+export function requestHeaders(parts: HeaderParts): [name: string, value: string][] {
+  const eventId = toPublicId('evt', parts.eventId)
+  return [
+    ['Content-Type', 'application/json'],
+    ['User-Agent', parts.userAgent],
+    ['X-Webhook-Event', parts.type],
+    ['X-Webhook-Id', eventId],
+    ['X-Webhook-Delivery', toPublicId('dlv', parts.deliveryId)],
+    ['X-Webhook-Attempt', String(parts.number)],
+    ['X-Webhook-Signature', parts.header],
+    ['webhook-id', eventId],
+    ['webhook-timestamp', String(parts.timestamp)],
+    ['webhook-signature', parts.standard],
+  ]
 }

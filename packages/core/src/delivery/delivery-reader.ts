@@ -68,6 +68,7 @@ export function createDeliveryReader(sql: Sql, s: string): DeliveryReader {
       cross join lateral (
         select d.endpoint, d.id, d.seq, d.event_id from ${s}.deliveries d
         where d.endpoint = x.endpoint and d.seq > x.after and d.seq <= x.through and d.id >= $6::uuid
+          and d.id < ${s}.id_floor(now() + interval '1 day')
           and (d.seq > x.check_through or not exists (select 1 from ${s}.attempts a where a.delivery_id = d.id))
         order by d.seq limit x.lim) d
       join ${s}.events e on e.id = d.event_id) rows

@@ -26,8 +26,8 @@ export interface DeliveryItem {
   retryStep: number | null
   /** Its attempt is recorded, or it is left to a `retries` or `backlogs` row. */
   recorded: boolean
-  /** The other secret of an overlap was tried for this step already. */
-  triedOtherSecret: boolean
+  /** The first secret of an overlap was refused: use this one. Null: use what the endpoint accepted last. */
+  usePrevious: boolean | null
   /** The number of the attempt after which it was sent again at once: that attempt's record does not end it. */
   sendingAgain: number
   /** Send on a connection of its own: the kept-alive one was gone. */
@@ -88,7 +88,11 @@ export class EndpointState {
   backlogged = false
   /** Its lane is being given up. */
   draining = false
+  /** It is to begin again at its `backlogs` row, when nothing of it is under way. */
+  rewinding = false
   reading = false
+  /** Its `backlogs` row is being written. */
+  noting = false
   /** Changes when what was read was forgotten: rows that were asked for before are of no use then. */
   readGeneration = 0
   /** Its secrets cannot be read with the keys of this process: it waits, nothing of it fails. */
@@ -136,7 +140,7 @@ export class EndpointState {
   }
 
   get serving(): boolean {
-    return this.config?.state === 'active' && !this.draining && !this.unreadable
+    return this.config?.state === 'active' && !this.draining && !this.unreadable && !this.rewinding
   }
 
   addFresh(row: DeliveryRow): DeliveryItem {
@@ -170,7 +174,7 @@ export class EndpointState {
       step,
       retryStep,
       recorded: false,
-      triedOtherSecret: false,
+      usePrevious: null,
       sendingAgain: 0,
       freshConnection: false,
     }
@@ -209,6 +213,17 @@ export class EndpointState {
     else this.fifoHeld.delete(item.id)
   }
 
+  /** Something of its own keeps it behind: failures, limits, order, or more work than its share of slots. */
+  isImpeded(nowMs: number): boolean {
+    return (
+      this.breaker.open ||
+      nowMs < this.notBeforeMs ||
+      this.bucket !== null ||
+      this.config?.fifo === true ||
+      this.inFlight >= this.#concurrency()
+    )
+  }
+
   #concurrency(): number {
     if (this.config?.fifo) return 1
     return Math.min(this.allowance, this.config?.maxConcurrency ?? Number.POSITIVE_INFINITY)
@@ -227,12 +242,17 @@ export class EndpointState {
   grow(most: number): void {
     if (this.inFlight + 1 >= this.allowance && this.allowance < most)
       this.allowance = Math.min(most, this.allowance + 1)
-    if (this.queued === 0) this.readAhead = Math.min(MOST_READ_AHEAD, this.readAhead * 2)
+    if (this.queued === 0) this.readAhead = Math.min(MOST_READ_AHEAD, Math.max(FIRST_READ_AHEAD, this.readAhead * 2))
   }
 
   shrink(): void {
     this.allowance = Math.max(1, Math.floor(this.allowance / 2))
     this.readAhead = FIRST_READ_AHEAD
+  }
+
+  /** A send of it hangs: read no further ahead than what may be sent next. */
+  stall(): void {
+    this.readAhead = 1
   }
 
   /** Its attempt and what follows from it are written. */
@@ -280,6 +300,19 @@ export class EndpointState {
     return dropped
   }
 
+  /** Something of it was begun and is not recorded. */
+  get underWay(): boolean {
+    return this.inFlight > 0 || this.unwritten > 0 || this.#open.length > 0
+  }
+
+  /** Begins at a `backlogs` row, which stands for everything beyond its cursor. Only while nothing is under way. */
+  rewind(cursor: number, oldest: string): void {
+    this.rewinding = false
+    this.cursor = cursor
+    this.oldest = oldest
+    this.coverMarks()
+  }
+
   /** The age of the oldest wake-up whose work is not recorded, in ms; 0 without one. */
   behindMs(monotonicMs: number): number {
     const mark = this.#marks.peek()
@@ -312,6 +345,7 @@ export class EndpointState {
       !this.unread &&
       !this.retriesWaiting &&
       !this.reading &&
+      !this.noting &&
       this.queued === 0 &&
       this.inFlight === 0 &&
       this.unwritten === 0 &&

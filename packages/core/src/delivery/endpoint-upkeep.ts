@@ -15,6 +15,7 @@ export interface EndpointUpkeepOptions {
 
 /** An endpoint whose oldest unrecorded work is this old gets a `backlogs` row, so that its lane's position moves on. */
 const BEHIND_AFTER_MS = 3_000
+const BEHIND_ANYWAY_MS = 30_000
 /** A `backlogs` row's cursor follows in steps of this many deliveries: few updates, little to read again after a crash. */
 const CURSOR_STEP = 5_000
 /** Shorter rows of failures are not worth a write; a crash forgets at most this much of one. */
@@ -42,62 +43,75 @@ export class EndpointUpkeep {
   }
 
   async run(): Promise<void> {
-    await this.#dropDeleted()
-    await this.#writeBacklogs()
-    await this.#dropBacklogs()
-    await this.writeHealth()
-    this.#forget()
+    const found = this.#look()
+    await this.#dropDeleted(found.deleted)
+    await this.#writeBehind(found.behind)
+    await this.#writeRows(found.moved, true)
+    await this.#dropCaughtUp(found.caughtUp)
+    await this.#writeHealth(found.changed)
+    this.#forget(found.settled)
   }
 
-  async #dropDeleted(): Promise<void> {
-    const { served, writer } = this.#o
-    const deleted = [...served.states.values()].filter(
-      (state) => state.config?.state === 'deleted' && state.inFlight === 0,
-    )
+  /** One pass over the states in memory: who needs something written, and who nothing any more. */
+  #look(): Findings {
+    const { served, clock } = this.#o
+    const monotonic = clock.monotonic()
+    const now = clock.now()
+    const again = monotonic >= this.#unreadableAt
+    if (again) this.#unreadableAt = monotonic + UNREADABLE_AGAIN_MS
+    const found: Findings = { deleted: [], behind: [], moved: [], caughtUp: [], changed: [], settled: [] }
+    for (const state of served.states.values()) {
+      if (again && state.unreadable) this.#o.onUnreadable(state.no)
+      if (state.config?.state === 'deleted') {
+        if (state.inFlight === 0) found.deleted.push(state)
+        continue
+      }
+      const through = state.recordedThrough
+      if (state.backlogged) {
+        if (isUsable(state) && through >= state.target) found.caughtUp.push(state)
+        else if (through - (this.#cursors.get(state.no) ?? 0) >= CURSOR_STEP) found.moved.push(state)
+      } else if (through < state.target && isBehind(state, now, monotonic)) {
+        found.behind.push(state)
+      }
+      if (state.failingSinceMs !== null || state.breaker.open || this.#health.has(state.no) || wasFailing(state)) {
+        found.changed.push(state)
+      }
+      if (state.idle || state.config?.state === 'waiting') found.settled.push(state)
+    }
+    return found
+  }
+
+  async #dropDeleted(deleted: readonly EndpointState[]): Promise<void> {
     if (deleted.length === 0) return
-    this.#check(
-      await writer.dropDeleted(
-        this.#o.token(),
-        deleted.map((state) => state.no),
-      ),
-    )
+    const { served, writer, token } = this.#o
+    this.#check(await writer.dropDeleted(token(), numbers(deleted)))
     for (const state of deleted) {
       state.coverMarks()
       served.forget(state)
     }
   }
 
-  async #writeBacklogs(): Promise<void> {
-    const { served, writer, clock } = this.#o
-    const now = clock.monotonic()
-    const behind: EndpointState[] = []
-    const moved: EndpointState[] = []
-    for (const state of served.states.values()) {
-      if (state.backlogged) {
-        if (state.recordedThrough - (this.#cursors.get(state.no) ?? 0) >= CURSOR_STEP) moved.push(state)
-      } else if (state.recordedThrough < state.target) {
-        if ((!isUsable(state) && (state.config !== null || state.unreadable)) || state.behindMs(now) > BEHIND_AFTER_MS)
-          behind.push(state)
-      }
+  async #writeBehind(behind: readonly EndpointState[]): Promise<void> {
+    // Not forgotten in the meantime: the row would stay behind without anybody who drops it.
+    for (const state of behind) state.noting = true
+    try {
+      await this.#writeRows(behind, false)
+      // What came in while the statement ran is covered too: the row stands for all that is beyond its cursor.
+      for (const state of behind) state.coverMarks()
+    } finally {
+      for (const state of behind) state.noting = false
     }
-    await this.#write(writer, behind, false)
-    // What came in while the statement ran is covered too: the row stands for all that is beyond its cursor.
-    for (const state of behind) state.coverMarks()
-    await this.#write(writer, moved, true)
   }
 
-  async #write(writer: EndpointWriter, states: readonly EndpointState[], exact: boolean): Promise<void> {
+  async #writeRows(states: readonly EndpointState[], exact: boolean): Promise<void> {
     if (states.length === 0) return
     const rows = states.map(toBacklog)
-    this.#check(await writer.writeBacklogs(this.#o.token(), rows, exact))
+    this.#check(await this.#o.writer.writeBacklogs(this.#o.token(), rows, exact))
     for (const row of rows) this.#cursors.set(row.endpoint, row.cursor)
   }
 
-  async #dropBacklogs(): Promise<void> {
-    const { served, writer, token } = this.#o
-    const caughtUp = [...served.states.values()].filter(
-      (state) => state.backlogged && isUsable(state) && state.recordedThrough >= state.target,
-    )
+  async #dropCaughtUp(found: readonly EndpointState[]): Promise<void> {
+    const caughtUp = found.filter((state) => state.recordedThrough >= state.target)
     if (caughtUp.length === 0) return
     // From here on new work is marked again: a page that comes while the statement runs is not covered by the row.
     for (const state of caughtUp) {
@@ -105,12 +119,7 @@ export class EndpointUpkeep {
       this.#cursors.delete(state.no)
     }
     try {
-      this.#check(
-        await writer.dropBacklogs(
-          token(),
-          caughtUp.map((state) => state.no),
-        ),
-      )
+      this.#check(await this.#o.writer.dropBacklogs(this.#o.token(), numbers(caughtUp)))
     } catch (error) {
       for (const state of caughtUp) state.backlogged = true
       throw error
@@ -118,19 +127,15 @@ export class EndpointUpkeep {
   }
 
   /** Writes the health of endpoints for which it changed: failing for a while, backed off, recovered. */
-  async writeHealth(): Promise<void> {
-    const { served, writer, clock, token } = this.#o
+  async #writeHealth(states: readonly EndpointState[]): Promise<void> {
+    const { writer, clock, token } = this.#o
     const now = clock.now()
     const rows: HealthWrite[] = []
     const keys: [number, string][] = []
-    for (const state of served.states.values()) {
-      // Nearly all: they work, and always have.
-      if (state.failingSinceMs === null && !state.breaker.open && !this.#health.has(state.no) && !wasFailing(state))
-        continue
+    for (const state of states) {
       const row = toHealth(state, now)
       const key = JSON.stringify([row.epoch, row.failingForMs !== null, state.breaker.state])
-      const before = this.#health.get(state.no) ?? healthInDatabase(state)
-      if (key === before) continue
+      if (key === (this.#health.get(state.no) ?? healthInDatabase(state))) continue
       rows.push(row)
       keys.push([state.no, key])
     }
@@ -139,13 +144,8 @@ export class EndpointUpkeep {
     for (const [endpoint, key] of keys) this.#health.set(endpoint, key)
   }
 
-  #forget(): void {
-    const { served, clock } = this.#o
-    const now = clock.monotonic()
-    const again = now >= this.#unreadableAt
-    if (again) this.#unreadableAt = now + UNREADABLE_AGAIN_MS
-    for (const state of served.states.values()) {
-      if (again && state.unreadable) this.#o.onUnreadable(state.no)
+  #forget(settled: readonly EndpointState[]): void {
+    for (const state of settled) {
       // A held endpoint lives in its backlogs row alone; it is loaded from there when it is enabled.
       const held =
         state.config?.state === 'waiting' &&
@@ -155,7 +155,7 @@ export class EndpointUpkeep {
         (state.backlogged || state.recordedThrough >= state.target)
       if (!held && (state.backlogged || !state.idle || state.unreadable)) continue
       if (state.config === null) continue
-      served.forget(state)
+      this.#o.served.forget(state)
       this.#cursors.delete(state.no)
       this.#health.delete(state.no)
     }
@@ -166,6 +166,30 @@ export class EndpointUpkeep {
     this.#o.onFenced()
     throw new Error('this worker was fenced')
   }
+}
+
+interface Findings {
+  deleted: EndpointState[]
+  behind: EndpointState[]
+  moved: EndpointState[]
+  caughtUp: EndpointState[]
+  changed: EndpointState[]
+  settled: EndpointState[]
+}
+
+/**
+ * Whether it should no longer pin its lane's position: it waits, or something of its own keeps it behind. Where the worker as
+ * a whole is behind, its endpoints are so for a while without a row each: 50,000 rows written and removed were seen to cost as
+ * much as their deliveries.
+ */
+function isBehind(state: EndpointState, nowMs: number, monotonicMs: number): boolean {
+  if (!isUsable(state)) return state.config !== null || state.unreadable
+  const behindMs = state.behindMs(monotonicMs)
+  return behindMs > BEHIND_ANYWAY_MS || (behindMs > BEHIND_AFTER_MS && state.isImpeded(nowMs))
+}
+
+function numbers(states: readonly EndpointState[]): number[] {
+  return states.map((state) => state.no)
 }
 
 function isUsable(state: EndpointState): boolean {

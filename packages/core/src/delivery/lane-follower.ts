@@ -5,11 +5,10 @@ import type { TakenLane } from '../lanes/lane-store.ts'
 import type { Logger } from '../logger.ts'
 import { DueRetryFinder } from './due-retry-finder.ts'
 import type { EndpointConfigs } from './endpoint-config.ts'
-import type { EndpointState } from './endpoint-state.ts'
 import type { ReadAhead } from './read-ahead.ts'
 import type { WrittenRetry } from './recorder.ts'
 import type { ServedLanes } from './served-lanes.ts'
-import type { LaneCommand, WakePage, WakeReader } from './wake-reader.ts'
+import type { BacklogRow, LaneCommand, WakePage, WakeReader } from './wake-reader.ts'
 
 export interface LaneFollowerOptions {
   served: ServedLanes
@@ -23,7 +22,10 @@ export interface LaneFollowerOptions {
 }
 
 const NO_EVENT = '00000000-0000-0000-0000-000000000000'
-const PAGES_PER_READ = 200
+const PAGES_PER_READ = 8
+/** Endpoints that wait to be read, beyond which no further page is looked at. */
+const MOST_WAITING = 4_000
+const BUSY_PAUSE_MS = 20
 
 /** Follows the log of dispatches for the lanes that are served: who has new deliveries, and which commands there are. */
 export class LaneFollower {
@@ -70,12 +72,17 @@ export class LaneFollower {
       const backlogs = await wakes.backlogs({ lanes })
       for (const { lane, position } of taken) served.addLane(lane, position, newest.seq)
       try {
-        for (const backlog of backlogs) this.#openBacklog(backlog.endpoint, backlog.cursor, backlog.oldest, newest.seq)
+        const seqs = await wakes.seqAt(lanes.map((lane) => this.#readThrough(lane)))
+        for (const backlog of backlogs)
+          this.#openBacklog(backlog, seqs.get(this.#readThrough(laneOf(backlog.endpoint)))!)
         const adopted = new Set(lanes)
         let from = Math.min(...taken.map(({ position }) => position))
         while (from < readN) {
           const pages = (await wakes.pages(from, PAGES_PER_READ)).filter((page) => page.n <= readN)
-          for (const page of pages) this.#apply(page, adopted)
+          for (const page of pages) {
+            this.#takeCommands(page, adopted)
+            this.#apply(page, adopted)
+          }
           from = pages.at(-1)?.n ?? readN
         }
         for (const endpoint of await this.#due.seenIn(lanes)) {
@@ -95,21 +102,35 @@ export class LaneFollower {
   }
 
   async #follow(): Promise<number> {
-    const { served, wakes, idlePollMs } = this.#o
+    const { served, readAhead, idlePollMs } = this.#o
     if (served.readN === null) return idlePollMs
     const epoch = served.epoch
-    const pages = await wakes.pages(served.readN, PAGES_PER_READ)
-    if (epoch !== served.epoch) return 0
-    for (const page of pages) {
-      this.#apply(page, null)
-      served.readN = page.n
-    }
+    // Enough to read as it is: who comes later waits in the log, where it takes no memory.
+    const busy = readAhead.waiting > MOST_WAITING
+    const full = busy || (await this.#readPages(served.readN))
     for (const retry of await this.#due.next()) {
       if (epoch !== served.epoch) return 0
       this.#hasRetries(retry.endpoint)
     }
     await this.#refresh()
-    return pages.length >= PAGES_PER_READ || this.#due.more ? 0 : idlePollMs
+    if (busy) return BUSY_PAUSE_MS
+    return full || this.#due.more ? 0 : idlePollMs
+  }
+
+  /** Answers whether there may be more. */
+  async #readPages(after: number): Promise<boolean> {
+    const { served, wakes } = this.#o
+    const epoch = served.epoch
+    const pages = await wakes.pages(after, PAGES_PER_READ)
+    if (epoch !== served.epoch) return true
+    for (const page of pages) {
+      // Commands first: what was held comes before what the same page brings.
+      if (this.#takeCommands(page, null)) await this.#refresh()
+      if (epoch !== served.epoch) return true
+      this.#apply(page, null)
+      served.readN = page.n
+    }
+    return pages.length >= PAGES_PER_READ
   }
 
   #hasRetries(endpoint: number): void {
@@ -119,14 +140,32 @@ export class LaneFollower {
     readAhead.hasRetries(served.open(endpoint, 1, NO_EVENT))
   }
 
-  #openBacklog(endpoint: number, cursor: number, oldest: string, newestSeq: number): EndpointState {
-    const state = this.#o.served.open(endpoint, cursor + 1, oldest)
-    state.cursor = Math.min(state.cursor, cursor)
-    state.checkThrough = Math.max(state.checkThrough, newestSeq)
-    state.backlogged = true
-    state.wake(newestSeq, oldest, null, 0)
-    this.#o.readAhead.hasRetries(state)
-    return state
+  /** The row of `dispatches` through which a lane's work is known: later ones are still to come to `#apply`. */
+  #readThrough(lane: number): number {
+    const { lanes, readN } = this.#o.served
+    return Math.max(readN ?? 0, lanes.get(lane)?.from ?? 0)
+  }
+
+  /**
+   * Serves an endpoint from its `backlogs` row, through the sequence number that the rows read so far go to. Not further: what
+   * comes with later rows would be read twice if the endpoint were forgotten in between. False while something of it is
+   * under way, whose end has to be waited for.
+   */
+  #openBacklog({ endpoint, cursor, oldest }: BacklogRow, throughSeq: number): boolean {
+    const { served, readAhead } = this.#o
+    const state = served.open(endpoint, cursor + 1, oldest)
+    // One that was not forgotten meanwhile knows more exactly where it stands.
+    if (state.backlogged) return true
+    readAhead.unread(state)
+    if (state.underWay) {
+      state.rewinding = true
+      return false
+    }
+    state.rewind(cursor, oldest)
+    state.checkThrough = Math.max(state.checkThrough, served.lanes.get(state.lane)?.checkThrough ?? 0, throughSeq)
+    state.wake(Math.max(throughSeq, state.target), oldest, null, 0)
+    readAhead.hasRetries(state)
+    return true
   }
 
   /** Notes whom a page wakes, in the lanes that are served (`only` some of them while these are being adopted). */
@@ -144,10 +183,19 @@ export class LaneFollower {
       state.wake(page.lasts[index]!, page.oldest!, state.backlogged ? null : lane.open(page.n), now)
       this.#o.readAhead.feed(state)
     }
+  }
+
+  /** Answers whether one of them resumes an endpoint. */
+  #takeCommands(page: WakePage, only: ReadonlySet<number> | null): boolean {
+    const { served } = this.#o
+    let resumes = false
     for (const command of page.commands) {
       const number = laneOf(command.endpoint)
-      if (served.lanes.has(number) && (only === null || only.has(number))) this.#command(command)
+      if (!served.lanes.has(number) || (only !== null && !only.has(number))) continue
+      this.#command(command)
+      resumes ||= command.kind === 'resume'
     }
+    return resumes
   }
 
   #command(command: LaneCommand): void {
@@ -176,19 +224,21 @@ export class LaneFollower {
     const { served, configs, wakes, clock } = this.#o
     const endpoints = [...this.#stale]
     const resumed = endpoints.filter((endpoint) => this.#resume.has(endpoint))
-    const newest = resumed.length > 0 ? await wakes.newest() : null
     const loaded = await configs.load(endpoints)
     for (const endpoint of resumed) {
-      for (const row of await wakes.backlogs({ endpoint })) {
-        // One that was not forgotten meanwhile knows more exactly where it stands.
-        if (served.states.get(endpoint)?.backlogged === true) continue
-        this.#openBacklog(row.endpoint, row.cursor, row.oldest, newest!.seq)
+      const [row] = await wakes.backlogs({ endpoint })
+      const n = this.#readThrough(laneOf(endpoint))
+      const seqs = await wakes.seqAt([n])
+      // Lost meanwhile: its next owner finds the row.
+      if (served.lanes.get(laneOf(endpoint))?.frozen !== false) this.#resume.delete(endpoint)
+      else if (row === undefined || this.#openBacklog(row, seqs.get(n)!)) {
+        this.#resume.delete(endpoint)
+        this.#hasRetries(endpoint)
       }
-      this.#hasRetries(endpoint)
-      this.#resume.delete(endpoint)
     }
     for (const endpoint of endpoints) {
-      this.#stale.delete(endpoint)
+      // What is still to be resumed is looked at again.
+      if (!this.#resume.has(endpoint)) this.#stale.delete(endpoint)
       const state = served.states.get(endpoint)
       const config = loaded.get(endpoint)
       if (state === undefined || config === undefined) continue

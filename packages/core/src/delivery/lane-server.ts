@@ -106,6 +106,10 @@ export class LaneServer implements LaneHolder {
       blocked: () => this.#writer.full,
       onTaken: (state, item) => this.#readAhead.left(state, item.dataText.length),
       onAttempt: (item, attempt) => this.#onAttempt(item, attempt),
+      onSlow: (state) => {
+        state.stall()
+        this.#readAhead.unread(state)
+      },
     })
     this.#upkeep = new EndpointUpkeep({
       served: this.#served,
@@ -134,6 +138,9 @@ export class LaneServer implements LaneHolder {
       putBack: (item) => this.#readAhead.returned(item),
       refresh: (endpoint) => this.#follower.refresh(endpoint),
       ready: (state) => this.#sender.ready(state),
+      feed: (state) => {
+        if (state.queued === 0) this.#readAhead.feed(state)
+      },
       forget: (state) => this.#served.forget(state),
       readRetries: (state) => this.#readAhead.rereadRetries(state),
     })

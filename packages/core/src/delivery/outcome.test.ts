@@ -14,7 +14,16 @@ function response(statusCode: number, retryAfter: string | null = null): Outboun
 }
 
 function attempt(result: OutboundResult, more: Partial<Attempt> = {}): Attempt {
-  return { number: 1, atMs: NOW, usedPrevious: false, hadOther: false, signatures: '', result, ...more }
+  return {
+    number: 1,
+    atMs: NOW,
+    usedPrevious: false,
+    configVersion: 1,
+    hadOther: false,
+    signatures: '',
+    result,
+    ...more,
+  }
 }
 
 function item(more: Partial<DeliveryItem> = {}): DeliveryItem {
@@ -53,7 +62,7 @@ describe('what an answer means', () => {
   test.each([400, 401, 403])('%i within an overlap is tried with the other secret, once', (status) => {
     const during = attempt(response(status), { hadOther: true })
     expect(judge(during, item(), schedule, NOW)).toEqual({ kind: 'again', reason: 'other_secret' })
-    expect(judge(during, item({ triedOtherSecret: true }), schedule, NOW)).toEqual({ kind: 'retry', delayMs: 5_000 })
+    expect(judge(during, item({ usePrevious: true }), schedule, NOW)).toEqual({ kind: 'retry', delayMs: 5_000 })
   })
 
   test('404 within an overlap is no question of secrets', () => {

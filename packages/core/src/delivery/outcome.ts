@@ -44,7 +44,7 @@ export function judge(attempt: Attempt, item: DeliveryItem, schedule: RetrySched
   } else {
     if (result.statusCode === 410) return { kind: 'gone' }
     const refused = result.statusCode === 400 || result.statusCode === 401 || result.statusCode === 403
-    if (refused && attempt.hadOther && !item.triedOtherSecret) return { kind: 'again', reason: 'other_secret' }
+    if (refused && attempt.hadOther && item.usePrevious === null) return { kind: 'again', reason: 'other_secret' }
   }
   const delayMs = item.step === null ? null : schedule.delayAfter(item.step, item.type)
   if (delayMs === null) return { kind: 'failed' }

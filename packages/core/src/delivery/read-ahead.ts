@@ -53,6 +53,11 @@ export class ReadAhead {
     this.#queuedCharacters = 0
   }
 
+  /** Endpoints that wait to be read. */
+  get waiting(): number {
+    return this.#hungry.size
+  }
+
   /** An item left the queue of what was read ahead. */
   left(state: EndpointState, characters: number): void {
     this.#queuedRows--

@@ -45,9 +45,9 @@ export function createRecorder(sql: Sql, schema: string): Recorder {
       d uuid, n int, e int, o smallint, f boolean, st smallint, c smallint, at float8, td real, tc real, tt real, tf real,
       t real, g text, er text, de text, rh text, rx text, rs smallint, nx smallint, nd float8, ln smallint, sq bigint, ev uuid)),
     written as (
-      insert into ${s}.attempts (delivery_id, number, endpoint, outcome, final, step, status, at, dns_ms, connect_ms, tls_ms,
+      insert into ${s}.attempts (delivery_id, number, endpoint, seq, outcome, final, step, status, at, dns_ms, connect_ms, tls_ms,
         first_byte_ms, total_ms, signatures, error, detail, response_headers, response_excerpt)
-      select d, n, e, o, f, st, c, to_timestamp(at / 1000), td, tc, tt, tf, t, decode(g, 'hex'), er, de, rh, rx from r
+      select d, n, e, sq, o, f, st, c, to_timestamp(at / 1000), td, tc, tt, tf, t, decode(g, 'hex'), er, de, rh, rx from r
       on conflict do nothing),
     gone as (
       delete from ${s}.retries q using r
@@ -84,6 +84,7 @@ function toJson(outcomes: readonly Outcome[], keepResponses: 'failed' | 'all' | 
         d: item.id,
         n: attempt.number,
         e: item.endpoint.no,
+        sq: item.seq,
         o: succeeded ? SUCCEEDED : FAILED,
         f: final,
         st: step ?? undefined,
@@ -102,7 +103,7 @@ function toJson(outcomes: readonly Outcome[], keepResponses: 'failed' | 'all' | 
         rs: retryStep ?? undefined,
         nx: next?.step,
         nd: next?.delayMs,
-        ...(next === null ? {} : { ln: laneOf(item.endpoint.no), sq: item.seq, ev: item.eventId }),
+        ...(next === null ? {} : { ln: laneOf(item.endpoint.no), ev: item.eventId }),
       }
     }),
   )

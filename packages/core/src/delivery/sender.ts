@@ -15,6 +15,8 @@ export interface SenderOptions {
   /** An item left the queue. */
   onTaken(state: EndpointState, item: DeliveryItem): void
   onAttempt(item: DeliveryItem, attempt: Attempt): void
+  /** A send of this endpoint has been under way for long: what was read ahead of it only takes room. */
+  onSlow(state: EndpointState): void
 }
 
 /** An endpoint whose send is this old counts as slow; slow ones together get only a part of the slots. */
@@ -150,7 +152,10 @@ export class Sender {
     }
     let slowFlights = 0
     for (const { state, startedAt } of this.#flights.values()) {
-      if (monotonic - startedAt > SLOW_AFTER_MS) this.#slow.add(state)
+      if (monotonic - startedAt > SLOW_AFTER_MS && !this.#slow.has(state)) {
+        this.#slow.add(state)
+        this.#o.onSlow(state)
+      }
       if (this.#slow.has(state)) slowFlights++
     }
     this.#slowFlights = slowFlights

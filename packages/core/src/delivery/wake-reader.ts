@@ -29,6 +29,8 @@ export interface WakeReader {
   pages(after: number, limit: number): Promise<WakePage[]>
   /** The newest row's number and the newest delivery's sequence number. */
   newest(): Promise<{ n: number; seq: number }>
+  /** The newest delivery's sequence number as of each of these rows. */
+  seqAt(ns: readonly number[]): Promise<Map<number, number>>
   /** Backlogs of the served endpoints of these lanes, or of one endpoint whatever its state. */
   backlogs(of: { lanes: readonly number[] } | { endpoint: number }): Promise<BacklogRow[]>
   /** Endpoints of these lanes with a retry due at or before `dueMs` (ms since 1970, the database's clock). */
@@ -67,6 +69,12 @@ export function createWakeReader(sql: Sql, schema: string): WakeReader {
     async newest() {
       const [row] = await sql`select n, last_seq from ${s}.dispatches order by n desc limit 1`
       return { n: row!.n as number, seq: row!.last_seq as number }
+    },
+
+    async seqAt(ns) {
+      const rows = await sql`select x.n, d.last_seq from unnest(${ns as number[]}::bigint[]) x(n) cross join lateral (
+        select last_seq from ${s}.dispatches d where d.n <= x.n order by d.n desc limit 1) d`
+      return new Map(rows.map((row) => [row.n as number, row.last_seq as number]))
     },
 
     async backlogs(of) {

@@ -74,9 +74,12 @@ export function createHttpTransport(options: HttpTransportOptions): Transport {
   const origins = new Map<string, Origin>()
 
   function targetOf(url: string): Target {
-    const known = targets.get(url)
-    if (known !== undefined) return known
-    const target = knownOrigin(url) ?? parseTarget(url, options.policy)
+    const target = knownOrigin(url) ?? targets.get(url)
+    return target ?? parseAndRemember(url)
+  }
+
+  function parseAndRemember(url: string): Target {
+    const target = parseTarget(url, options.policy)
     if ('origin' in target) rememberOrigin(url, target.origin)
     if (targets.size >= MAX_TARGETS) for (const oldest of targets.keys()) if (targets.delete(oldest)) break
     targets.set(url, target)

@@ -51,24 +51,36 @@ export function createSigner(secret: string): Signer {
  * The body that is sent. The `posthaste` envelope's `signature` is the HMAC over the same bytes without that member, since
  * it cannot sign itself.
  */
-export function buildBody({ envelope, type, occurredAtMs, dataText, signer }: BodyParts): Buffer {
-  const name = JSON.stringify(type)
-  if (envelope === 'standard') {
-    return Buffer.from(
-      `{"type":${name},"timestamp":"${new Date(occurredAtMs).toISOString()}","data":${dataText}}`,
-      'utf8',
-    )
-  }
-  const open = `{"event":${name},"timestamp":${Math.floor(occurredAtMs / 1000)},"data":${dataText}`
+export function buildBody(parts: BodyParts): Buffer {
+  if (parts.envelope === 'standard') return Buffer.from(`${unsignedMembers(parts)}}`, 'utf8')
+  const open = unsignedMembers(parts)
   const length = Buffer.byteLength(open, 'utf8')
   const body = Buffer.allocUnsafe(length + SIGNATURE_SUFFIX_LENGTH)
   body.write(open, 0, 'utf8')
   body[length] = CLOSING_BRACE
-  const hex = createHmac('sha256', signer.rawKey)
+  const hex = createHmac('sha256', parts.signer.rawKey)
     .update(body.subarray(0, length + 1))
     .digest('hex')
   body.write(`${SIGNATURE_MEMBER_START}${hex}"}`, length, 'latin1')
   return body
+}
+
+/**
+ * The text of a body that was sent before, without the secret that signed it.
+ *
+ * @param signature the 64 hex digits that it carried; null in the `standard` envelope
+ */
+export function rebuildBody(parts: Omit<BodyParts, 'signer'>, signature: string | null): string {
+  const open = unsignedMembers(parts)
+  return signature === null ? `${open}}` : `${open}${SIGNATURE_MEMBER_START}${signature}"}`
+}
+
+/** The body without its signature and its closing brace. */
+function unsignedMembers({ envelope, type, occurredAtMs, dataText }: Omit<BodyParts, 'signer'>): string {
+  const name = JSON.stringify(type)
+  return envelope === 'standard'
+    ? `{"type":${name},"timestamp":"${new Date(occurredAtMs).toISOString()}","data":${dataText}`
+    : `{"event":${name},"timestamp":${Math.floor(occurredAtMs / 1000)},"data":${dataText}`
 }
 
 /** The value of `X-Webhook-Signature`: `sha256=` and lower-case hex over the raw body. */

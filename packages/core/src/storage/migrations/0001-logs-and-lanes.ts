@@ -42,11 +42,19 @@ end $do$;
 create function ${s}.id_floor(t timestamptz) returns uuid language sql immutable strict as
 $$ select (lpad(to_hex((extract(epoch from t) * 1000)::bigint), 12, '0') || '00000000000000000000')::uuid $$;
 
--- A delivery's id follows from its event, endpoint and generation, with the event's time in front: it falls into the
--- partition of the event's time, and the primary key makes "once per endpoint" true whatever is repeated.
-create function ${s}.delivery_id(event uuid, endpoint int, generation int) returns uuid language sql immutable strict as
-$$ select overlay(md5(event::text || ':' || endpoint || ':' || generation)
-     placing replace(left(event::text, 13), '-', '') || '8' from 1 for 13)::uuid $$;
+-- A delivery's id follows from its event, endpoint and generation, with the event's time in front, to the 0.25 µs that its id
+-- tells: it falls into the partition of the event's time, an event's deliveries lie side by side, and the primary key makes
+-- "once per endpoint" true whatever is repeated.
+-- Not strict, and with every cast written out: otherwise it is not inlined, which costs 6 µs for each delivery.
+create function ${s}.delivery_id(event uuid, endpoint int, generation int) returns uuid language sql immutable as
+$$ select (substr(event::text, 1, 8) || substr(event::text, 10, 4) || '8' || substr(event::text, 16, 3)
+     || substr(md5(event::text || ':' || endpoint::text || ':' || generation::text), 17))::uuid $$;
+
+-- The deliveries of an event are among those whose ids lie between these two.
+create function ${s}.first_delivery_id(event uuid) returns uuid language sql immutable as
+$$ select (substr(event::text, 1, 14) || '8' || substr(event::text, 16, 3) || '-0000-000000000000')::uuid $$;
+create function ${s}.last_delivery_id(event uuid) returns uuid language sql immutable as
+$$ select (substr(event::text, 1, 14) || '8' || substr(event::text, 16, 3) || '-ffff-ffffffffffff')::uuid $$;
 
 -- 'a.b.c' → {a.b.c, a.b.*, a.*, *}: the patterns by which an event type can be subscribed to.
 create function ${s}.patterns(type text) returns text[] language sql immutable strict as
@@ -135,6 +143,7 @@ create table ${s}.events (
   primary key (id)
 ) partition by range (id);
 create index events_by_xid on ${s}.events (xid, id);
+create index events_by_account on ${s}.events (account, id);
 
 create table ${s}.commands (
   id uuid not null default ${s}.new_id() primary key,
@@ -153,6 +162,12 @@ create table ${s}.idempotency_keys (
   primary key (account, key)
 );
 create index idempotency_keys_by_age on ${s}.idempotency_keys (at);
+
+-- Events that were not dispatched because of their key, and the one that was.
+create table ${s}.duplicates (
+  event_id uuid primary key,
+  first_id uuid not null
+);
 
 -- What the dispatcher did, page by page, and so its position: the newest row. Its key is the fence between two
 -- dispatchers, and its order is the order of commits, so that whoever follows this log misses nothing.
@@ -191,6 +206,8 @@ create table ${s}.attempts (
   delivery_id uuid not null,
   number int not null,
   endpoint int not null,
+  -- The delivery's, so that failures can be listed in its order.
+  seq bigint not null,
   -- 1 succeeded, 2 failed, 3 expired, 4 cancelled
   outcome smallint not null,
   -- Nothing follows by itself: it succeeded, or the schedule is at its end.
@@ -204,7 +221,7 @@ create table ${s}.attempts (
   tls_ms real,
   first_byte_ms real,
   total_ms real,
-  -- 32 bytes each: the body's signature, the header's, then one per Standard Webhooks signature.
+  -- See signing/packed-signatures.ts.
   signatures bytea,
   error text,
   detail text,
@@ -213,6 +230,8 @@ create table ${s}.attempts (
   primary key (delivery_id, number)
 ) partition by range (delivery_id);
 create index attempts_by_endpoint on ${s}.attempts (endpoint, at);
+create index attempts_final_by_seq on ${s}.attempts (endpoint, seq) where final and outcome <> 1;
+create index attempts_final_by_delivery on ${s}.attempts (endpoint, delivery_id) where final and outcome <> 1;
 `
 }
 
