@@ -1,0 +1,29 @@
+import type { BenchPostgres } from '../support/bench-database.ts'
+
+export interface BenchContext {
+  postgres: BenchPostgres
+  rounds: number
+  /** A tenth of the work: to see that everything runs, not to measure. */
+  quick: boolean
+  /** Of a scenario with several cases: only those whose name begins with this. Null for all. */
+  only: string | null
+  /** Where CPU profiles of workers go; null for none. */
+  profileFolder: string | null
+  /** A line of progress, to stderr. */
+  progress(text: string): void
+}
+
+export interface Scenario {
+  name: string
+  describe: string
+  run(context: BenchContext): Promise<ScenarioResult>
+}
+
+export interface ScenarioResult {
+  /** Printed. */
+  tables: { title: string; text: string }[]
+  /** Written as JSON: every round's figures. */
+  data: unknown
+  /** What was found wrong: anything here makes the run exit with 1. */
+  failures: string[]
+}
