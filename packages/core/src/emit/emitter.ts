@@ -1,7 +1,11 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
+import { randomBytes } from 'node:crypto'
 import { PosthasteError } from '../errors.ts'
 import { toPublicId } from '../ids.ts'
-import { adaptTransaction, type HostTransaction, type RunInTransaction } from '../storage/host-transaction.ts'
+import { type HostTransaction, transactionObject } from '../storage/host-transaction.ts'
+import type { Row, RunStatement, StatementValues } from '../storage/host-transactions/open-transaction.ts'
+import { type EmitStatement, emitStatements } from './emit-statements.ts'
+import { createTransactionWriter, type TransactionWriter } from './transaction-writer.ts'
 import { type EmitOptions, type PreparedEvent, type PrepareRules, prepareEvent } from './wire-event.ts'
 
 /** What an emit answers. */
@@ -19,7 +23,7 @@ export interface EmitterDependencies {
   /** 0: the contract's envelope; 1: Standard Webhooks'. Fixed for an event when it is emitted. */
   envelope: 0 | 1
   /** Runs a statement in a transaction of its own. */
-  runOwn: RunInTransaction
+  runOwn: RunStatement
   /** Tells the dispatcher of this process that something is about to be committed. */
   nudge(): void
 }
@@ -34,7 +38,7 @@ export interface EmitInput extends EmitOptions {
 
 /** The transaction that `within` was given, until its work has ended. */
 interface Surroundings {
-  run: RunInTransaction | null
+  writer: TransactionWriter | null
 }
 
 /** A thousand rows a statement keep the statement's text and the server's memory small. */
@@ -43,6 +47,8 @@ const BULK_ROWS = 1_000
 export interface Emitter {
   emit(type: string, data: unknown, options: EmitOptions, tx: EmitTarget): Promise<EmittedEvent>
   emitMany(events: readonly EmitInput[], tx: EmitTarget): Promise<EmittedEvent[]>
+  /** @throws PosthasteError INVALID_TRANSACTION for what can be seen to be none, before anything is emitted */
+  require(tx: HostTransaction): void
   /** Runs `work` with `tx` as the transaction of every plain emit in it, however deep. */
   within<T>(tx: HostTransaction, work: () => Promise<T>): Promise<T>
 }
@@ -50,22 +56,23 @@ export interface Emitter {
 /** Emit is one plain INSERT in the caller's transaction: no job, no NOTIFY, no lock that another transaction could wait for. */
 export function createEmitter(deps: EmitterDependencies): Emitter {
   const ambient = new AsyncLocalStorage<Surroundings>()
-  const statements = emitStatements(deps.schema)
-  const adapters = new WeakMap<object, RunInTransaction>()
+  const statements = emitStatements(deps.schema, deps.envelope, randomBytes(12).toString('hex'))
+  const writers = new WeakMap<object, TransactionWriter>()
 
-  function resolve(tx: EmitTarget): RunInTransaction {
-    if (tx === 'own') return deps.runOwn
-    if (tx !== undefined) {
-      let run = adapters.get(tx)
-      if (run === undefined) {
-        run = adaptTransaction(tx)
-        // A node-postgres client outlives its transactions, so it is looked at each time.
-        if (!('getTransactionStatus' in tx)) adapters.set(tx, run)
-      }
-      return run
+  function writerOf(tx: HostTransaction): TransactionWriter {
+    const object = transactionObject(tx)
+    let writer = writers.get(object)
+    if (writer === undefined) {
+      writer = createTransactionWriter(object, statements.mark)
+      writers.set(object, writer)
     }
-    const run = ambient.getStore()?.run ?? null
-    if (run !== null) return run
+    return writer
+  }
+
+  function target(tx: EmitTarget): (statement: EmitStatement, values: StatementValues) => Promise<readonly Row[]> {
+    if (tx === 'own') return (statement, values) => deps.runOwn(statement.plain, values)
+    const writer = tx === undefined ? ambient.getStore()?.writer : writerOf(tx)
+    if (writer) return writer.write
     throw new PosthasteError(
       'NO_TRANSACTION',
       "emit was called outside of a transaction: pass { tx }, or call it inside webhooks.transaction(tx, …), or say { tx: 'own' } to let it commit on its own.",
@@ -75,42 +82,51 @@ export function createEmitter(deps: EmitterDependencies): Emitter {
   return {
     async emit(type, data, options, tx) {
       const event = prepareEvent(deps.rules, type, data, options)
-      const run = resolve(tx)
-      const rows = await run(event.whenSubscribed ? statements.whenSubscribed : statements.always, [
+      const write = target(tx)
+      const rows = await write(event.whenSubscribed ? statements.whenSubscribed : statements.always, [
         event.account,
         event.type,
         event.dataText,
         event.occurredAt,
-        deps.envelope,
         event.idempotencyKey,
       ])
       deps.nudge()
-      const id = rows[0]?.id
-      return { id: typeof id === 'string' ? toPublicId('evt', id) : null }
+      return toEmitted(rows[0])
     },
 
     async emitMany(events, tx) {
       const prepared = events.map(({ type, data, ...options }) => prepareEvent(deps.rules, type, data, options))
-      const run = resolve(tx)
+      const write = target(tx)
       const emitted: EmittedEvent[] = []
       for (let from = 0; from < prepared.length; from += BULK_ROWS) {
-        const rows = await run(statements.bulk, [bulkText(prepared.slice(from, from + BULK_ROWS)), deps.envelope])
-        for (const row of rows) emitted.push({ id: typeof row.id === 'string' ? toPublicId('evt', row.id) : null })
+        const rows = await write(statements.bulk, [bulkText(prepared.slice(from, from + BULK_ROWS))])
+        for (const row of rows) emitted.push(toEmitted(row))
       }
       if (emitted.length > 0) deps.nudge()
       return emitted
     },
 
+    require(tx) {
+      writerOf(tx).check()
+    },
+
     async within(tx, work) {
-      const surroundings: Surroundings = { run: adaptTransaction(tx) }
+      const writer = writerOf(tx)
+      writer.check()
+      const surroundings: Surroundings = { writer }
       try {
         return await ambient.run(surroundings, work)
       } finally {
         // Work that nobody awaited goes on with this store: it must not emit over a connection whose transaction is over.
-        surroundings.run = null
+        surroundings.writer = null
       }
     },
   }
+}
+
+function toEmitted(row: Row | undefined): EmittedEvent {
+  const id = row?.id
+  return { id: typeof id === 'string' ? toPublicId('evt', id) : null }
 }
 
 function bulkText(events: readonly PreparedEvent[]): string {
@@ -124,25 +140,4 @@ function bulkText(events: readonly PreparedEvent[]): string {
       w: event.whenSubscribed,
     })),
   )
-}
-
-function emitStatements(s: string): { always: string; whenSubscribed: string; bulk: string } {
-  const columns = '(account, type, data, occurred_at, envelope, idempotency_key)'
-  const values = `$1::text, $2::text, $3::text, coalesce($4::text::timestamptz, ${s}.clock()), $5::smallint, $6::text`
-  return {
-    always: `insert into ${s}.events ${columns} values (${values}) returning id::text`,
-    whenSubscribed: `insert into ${s}.events ${columns} select ${values}
-      where exists (select 1 from ${s}.subscriptions where account = $1::text and pattern = any (${s}.patterns($2::text)))
-      returning id::text`,
-    bulk: `with given as materialized (
-        select g.*, (not g.w or exists (select 1 from ${s}.subscriptions
-          where account = g.a and pattern = any (${s}.patterns(g.t)))) stored, ${s}.new_id() id
-        from rows from (json_to_recordset($1::text::json) as (a text, t text, d text, o timestamptz, k text, w boolean))
-          with ordinality g(a, t, d, o, k, w, ord) order by g.ord
-      ), written as (
-        insert into ${s}.events (id, account, type, data, occurred_at, envelope, idempotency_key)
-        select id, a, t, d, coalesce(o, ${s}.clock()), $2::smallint, k from given where stored order by ord
-      )
-      select case when stored then id::text end id from given order by ord`,
-  }
 }

@@ -12,6 +12,14 @@ type Types = { bigint: typeof BIGINT }
 export type Sql = postgres.Sql<{ bigint: number }>
 
 /**
+ * The pause in seconds before a connection that failed is made again. The default of postgres.js grows to 20 s, which a server
+ * that was away for moments would cost us in delivery; the loops that ask have growing pauses of their own.
+ */
+function backoff(failures: number): number {
+  return Math.min(1, 0.02 * 2 ** failures)
+}
+
+/**
  * Opens a pool of `max` connections. `prepare: false` and the like in the host's options are kept, as a transaction-pooling
  * proxy may need them.
  */
@@ -20,6 +28,7 @@ export function connect(database: DatabaseOption, max: number): Sql {
     max,
     idle_timeout: 60,
     connect_timeout: 10,
+    backoff,
     onnotice: () => {},
     connection: { application_name: 'posthaste' },
     types: { bigint: BIGINT },

@@ -1,95 +1,86 @@
-import { sql as drizzleSql, type SQL } from 'drizzle-orm'
-import { PosthasteError } from '../errors.ts'
-
-/** What a transaction of postgres.js looks like to us: `sql.begin(async (tx) => …)`. */
-export interface PostgresJsTransaction {
-  unsafe(query: string, parameters?: never[], options?: { prepare?: boolean }): PromiseLike<readonly unknown[]>
-  savepoint: unknown
-}
-
-/** node-postgres' client, and whatever else has `query(text, values)`. */
-export interface QueryTransaction {
-  query(text: string, values: unknown[]): PromiseLike<{ rows: readonly unknown[] } | readonly unknown[]>
-}
-
-/** A transaction of Drizzle over postgres.js or node-postgres: `db.transaction(async (tx) => …)`. */
-export interface DrizzleTransaction {
-  execute(query: SQL): PromiseLike<unknown>
-  rollback: unknown
-}
+/** The host's transaction, recognised by its shape, without depending on any of the libraries. */
+import { type DrizzleTransaction, openDrizzle } from './host-transactions/drizzle.ts'
+import { type KnexTransaction, openKnex } from './host-transactions/knex.ts'
+import { type KyselyTransaction, openKysely } from './host-transactions/kysely.ts'
+import { type MikroOrmEntityManager, transactionOfMikroOrm } from './host-transactions/mikro-orm.ts'
+import { type OpenTransaction, refusal } from './host-transactions/open-transaction.ts'
+import { openPostgresJs, type PostgresJsReserved, type PostgresJsTransaction } from './host-transactions/postgres-js.ts'
+import { openPrisma, type PrismaTransaction } from './host-transactions/prisma.ts'
+import { openQuery, type QueryTransaction } from './host-transactions/query.ts'
+import { openSequelize, type SequelizeTransaction } from './host-transactions/sequelize.ts'
+import {
+  openTypeOrm,
+  queryRunnerOf,
+  type TypeOrmEntityManager,
+  type TypeOrmQueryRunner,
+} from './host-transactions/typeorm.ts'
 
 /** Every object that `emit` accepts as `tx`. */
-export type HostTransaction = PostgresJsTransaction | QueryTransaction | DrizzleTransaction
+export type HostTransaction =
+  | PostgresJsTransaction
+  | PostgresJsReserved
+  | DrizzleTransaction
+  | KyselyTransaction
+  | KnexTransaction
+  | PrismaTransaction
+  | TypeOrmEntityManager
+  | TypeOrmQueryRunner
+  | MikroOrmEntityManager
+  | SequelizeTransaction
+  | QueryTransaction
 
-/** Runs one statement in the host's transaction and returns its rows. */
-export type RunInTransaction = (text: string, values: readonly (string | number | null)[]) => Promise<readonly Row[]>
-type Row = Record<string, unknown>
+export type {
+  DrizzleTransaction,
+  KnexTransaction,
+  KyselyTransaction,
+  MikroOrmEntityManager,
+  OpenTransaction,
+  PostgresJsReserved,
+  PostgresJsTransaction,
+  PrismaTransaction,
+  QueryTransaction,
+  SequelizeTransaction,
+  TypeOrmEntityManager,
+  TypeOrmQueryRunner,
+}
 
 /**
- * Recognises the host's transaction by its shape, without depending on any library.
+ * The object that a transaction is bound to: for an EntityManager what is behind it at this moment, else `tx` itself.
  *
- * @throws PosthasteError INVALID_TRANSACTION for a pool, for a connection outside of a transaction where that shows, and for
- *   anything else; the message says what was expected
+ * @throws PosthasteError INVALID_TRANSACTION for what is no object, and for an EntityManager outside of a transaction
  */
-export function adaptTransaction(tx: unknown): RunInTransaction {
-  if (tx === null || (typeof tx !== 'object' && typeof tx !== 'function'))
-    throw refused(`it is ${tx === null ? 'null' : typeof tx}`)
+export function transactionObject(tx: unknown): object {
+  if (tx === null || (typeof tx !== 'object' && typeof tx !== 'function')) {
+    throw refusal(`it is ${tx === null ? 'null' : `of type ${typeof tx}`}`)
+  }
   const shape = tx as Record<string, unknown>
-  if (typeof shape.unsafe === 'function') return adaptPostgresJs(shape)
-  if (typeof shape.execute === 'function') return adaptDrizzle(shape)
-  if (typeof shape.query === 'function') return adaptQuery(shape)
-  throw refused('it has none of unsafe(), execute() and query()')
-}
-
-function adaptPostgresJs(tx: Record<string, unknown>): RunInTransaction {
-  // `sql` itself has begin() and end(); what begin() hands out has savepoint().
-  if (typeof tx.savepoint !== 'function') {
-    throw refused('it is the postgres.js pool; use what sql.begin() hands to its callback')
+  if (isFunction(shape.isInTransaction) && isFunction(shape.getTransactionContext)) return transactionOfMikroOrm(shape)
+  if (isFunction(shape.getRepository) && isFunction(shape.query) && !isFunction(shape.createQueryRunner)) {
+    return queryRunnerOf(shape)
   }
-  const run = tx as unknown as PostgresJsTransaction
-  // prepare: without it postgres.js asks the server for the parameters' types first, every time (a second round trip). A
-  // client with `prepare: false` (transaction-pooling proxies) stays unprepared.
-  return async (text, values) => (await run.unsafe(text, [...values] as never[], { prepare: true })) as readonly Row[]
+  return tx
 }
 
-function adaptDrizzle(tx: Record<string, unknown>): RunInTransaction {
-  if (typeof tx.rollback !== 'function') {
-    throw refused('it is the Drizzle database; use what db.transaction() hands to its callback')
-  }
-  const run = tx as unknown as DrizzleTransaction
-  return async (text, values) => rowsOf(await run.execute(toDrizzle(text, values)))
+/**
+ * Makes a transaction of what `transactionObject` answered.
+ *
+ * @throws PosthasteError INVALID_TRANSACTION for a pool, and for anything that is not recognised; the message says what was
+ *   expected
+ */
+export function openTransaction(tx: object): OpenTransaction {
+  const shape = tx as Record<string, unknown>
+  // Prisma first: a client of Prisma answers for members that it does not have.
+  if (isFunction(shape.$queryRawUnsafe)) return openPrisma(shape)
+  if (isFunction(shape.executeQuery)) return openKysely(shape)
+  if (isFunction(shape.raw)) return openKnex(shape)
+  if (isFunction(shape.unsafe)) return openPostgresJs(shape)
+  if (isFunction(shape.afterCommit) && isFunction(shape.rollback)) return openSequelize(shape)
+  if (isFunction(shape.query) && 'isTransactionActive' in shape) return openTypeOrm(shape)
+  if (isFunction(shape.execute)) return openDrizzle(shape)
+  if (isFunction(shape.query)) return openQuery(shape)
+  throw refusal('it has nothing that runs a statement, such as query(text, values)')
 }
 
-function adaptQuery(tx: Record<string, unknown>): RunInTransaction {
-  if (typeof tx.connect === 'function' && ('totalCount' in tx || 'idleCount' in tx)) {
-    throw refused(
-      'it is the node-postgres pool, whose queries each run on a connection of their own; use a client with BEGIN',
-    )
-  }
-  // pg ≥ 8.17 tells where its client stands: I is idle, T in a transaction, E in one that has failed.
-  const status = typeof tx.getTransactionStatus === 'function' ? tx.getTransactionStatus() : undefined
-  if (status === 'I') throw refused('this client is in no transaction; call BEGIN first')
-  const run = tx as unknown as QueryTransaction
-  return async (text, values) => rowsOf(await run.query(text, [...values]))
-}
-
-/** `$1` placeholders to a Drizzle query with the same text and parameters. */
-function toDrizzle(text: string, values: readonly (string | number | null)[]): SQL {
-  const chunks = text
-    .split(/\$(\d+)/)
-    .map((part, index) => (index % 2 === 0 ? drizzleSql.raw(part) : drizzleSql`${values[Number(part) - 1]}`))
-  return drizzleSql.join(chunks)
-}
-
-function rowsOf(result: unknown): readonly Row[] {
-  if (Array.isArray(result)) return result as Row[]
-  const rows = (result as { rows?: unknown } | null)?.rows
-  return Array.isArray(rows) ? (rows as Row[]) : []
-}
-
-function refused(why: string): PosthasteError {
-  return new PosthasteError(
-    'INVALID_TRANSACTION',
-    `emit needs an open transaction as { tx }: of postgres.js, node-postgres, Drizzle, or any object with query(text, values). This is not one: ${why}.`,
-  )
+function isFunction(value: unknown): boolean {
+  return typeof value === 'function'
 }

@@ -1,0 +1,94 @@
+/**
+ * The statements of emit. Every name in them says where it belongs, operators and types included: they run on the host's
+ * connection, whose `search_path` may be anything.
+ *
+ * Privileges that they need are in docs/transactions.md; the returned `xid` is computed, not read, so that one who may only
+ * emit need not read that column.
+ */
+
+/** One statement, in three forms. The guarded ones answer at least one row where they were inside, and none where not. */
+export interface EmitStatement {
+  /** For a connection that is known to be in a transaction, or that shall commit the statement by itself. */
+  plain: string
+  /** Writes only inside of a transaction. Where it wrote, its first row has that transaction's id as `xid`. */
+  inside: string
+  /** Writes only inside of the transaction whose id is the last parameter. */
+  same: string
+}
+
+export interface EmitStatements {
+  always: EmitStatement
+  whenSubscribed: EmitStatement
+  /** The events of one JSON text. */
+  bulk: EmitStatement
+  /**
+   * Marks the transaction, until its end: that of this statement, if there is none around it. The name is no setting of
+   * Postgres, so every role may set it.
+   */
+  mark: string
+}
+
+const TEXT = 'pg_catalog.text'
+const text = (parameter: string) => `${parameter}::${TEXT}`
+const EQ = 'operator(pg_catalog.=)'
+const CURRENT_XID = 'pg_catalog.pg_current_xact_id_if_assigned()'
+
+/**
+ * @param s the schema
+ * @param mark letters and digits that nobody else uses: a setting of our name that others made must not look like ours
+ */
+export function emitStatements(s: string, envelope: 0 | 1, mark: string): EmitStatements {
+  const columns = '(account, type, data, occurred_at, envelope, idempotency_key)'
+  const values = `${text('$1')}, ${text('$2')}, ${text('$3')},
+      coalesce(${text('$4')}::pg_catalog.timestamptz, ${s}.clock()), ${envelope}::pg_catalog.int2, ${text('$5')}`
+  const id = `id::${TEXT} id`
+  const idAndXid = `${id}, pg_catalog.pg_current_xact_id()::${TEXT} xid`
+  const subscribed = (account: string, type: string) => `exists (select 1 from ${s}.subscriptions s
+      where s.account ${EQ} ${account} and s.pattern ${EQ} any (${s}.patterns(${type})))`
+  // A statement by itself has no transaction id before its first write, and no setting that is local to a transaction
+  // outlives it. So with an id or the mark there is a transaction, and it began before this statement.
+  const inside = `(${CURRENT_XID} is not null or pg_catalog.current_setting('posthaste.transaction', true) ${EQ} '${mark}')`
+  const same = (parameter: string) => `${CURRENT_XID} ${EQ} ${parameter}::pg_catalog.xid8`
+  const insert = `insert into ${s}.events ${columns}`
+  const ifSubscribed = subscribed(text('$1'), text('$2'))
+  const guardedIfSubscribed = (guard: string) => `with written as (
+      ${insert} select ${values} where ${guard} and ${ifSubscribed} returning ${idAndXid}
+    ) select (select id from written) id, (select xid from written) xid where ${guard}`
+  return {
+    always: {
+      plain: `${insert} values (${values}) returning ${id}`,
+      inside: `${insert} select ${values} where ${inside} returning ${idAndXid}`,
+      same: `${insert} select ${values} where ${same('$6')} returning ${id}`,
+    },
+    whenSubscribed: {
+      plain: `${insert} select ${values} where ${ifSubscribed} returning ${id}`,
+      inside: guardedIfSubscribed(inside),
+      same: guardedIfSubscribed(same('$6')),
+    },
+    bulk: {
+      plain: bulk(s, envelope, subscribed, ''),
+      inside: bulk(s, envelope, subscribed, `where ${inside}`),
+      same: bulk(s, envelope, subscribed, `where ${same('$2')}`),
+    },
+    mark: `select pg_catalog.set_config('posthaste.transaction', '${mark}', true)`,
+  }
+}
+
+/** Ids are given before the insert, so that each can be answered in its event's place. */
+function bulk(
+  s: string,
+  envelope: 0 | 1,
+  subscribed: (account: string, type: string) => string,
+  guard: string,
+): string {
+  return `with given as materialized (
+      select g.*, (not g.w or ${subscribed('g.a', 'g.t')}) stored, ${s}.new_id() id
+      from rows from (pg_catalog.json_to_recordset(${text('$1')}::pg_catalog.json)
+          as (a ${TEXT}, t ${TEXT}, d ${TEXT}, o pg_catalog.timestamptz, k ${TEXT}, w pg_catalog.bool))
+        with ordinality g(a, t, d, o, k, w, ord) ${guard} order by g.ord
+    ), written as (
+      insert into ${s}.events (id, account, type, data, occurred_at, envelope, idempotency_key)
+      select id, a, t, d, coalesce(o, ${s}.clock()), ${envelope}::pg_catalog.int2, k from given where stored order by ord
+    )
+    select case when stored then id::${TEXT} end id from given order by ord`
+}

@@ -1,0 +1,58 @@
+import { openTransaction } from '../storage/host-transaction.ts'
+import { type Row, refusal, type StatementValues } from '../storage/host-transactions/open-transaction.ts'
+import type { EmitStatement } from './emit-statements.ts'
+
+/** Writes in one host transaction, and nowhere else. */
+export interface TransactionWriter {
+  /** @throws PosthasteError INVALID_TRANSACTION where the object shows that there is no transaction (any more) */
+  check(): void
+  /**
+   * Runs the statement in the transaction, in one round trip wherever the transaction has written something before or the
+   * client vouches for it; else in three, since only the server can tell.
+   *
+   * @throws PosthasteError INVALID_TRANSACTION, and then nothing was written
+   */
+  write(statement: EmitStatement, values: StatementValues): Promise<readonly Row[]>
+}
+
+/**
+ * @param mark the statement that marks a transaction
+ * @throws PosthasteError INVALID_TRANSACTION for a pool, or for what is not recognised
+ */
+export function createTransactionWriter(object: object, mark: string): TransactionWriter {
+  const tx = openTransaction(object)
+  /** Of an object that stands for one transaction, once it is known. */
+  let xid: string | null = null
+
+  async function writeInside(statement: EmitStatement, values: StatementValues): Promise<readonly Row[]> {
+    let rows = await tx.run(statement.inside, values)
+    if (rows.length === 0) {
+      // Outside of a transaction, or in one that has not written yet. The mark tells them apart.
+      await tx.run(mark, [])
+      rows = await tx.run(statement.inside, values)
+    }
+    if (rows.length === 0) throw refusal('its connection is in no transaction (not begun, or over already)')
+    const current = rows[0]?.xid
+    if (tx.single && typeof current === 'string') xid = current
+    return rows
+  }
+
+  async function writeInSame(
+    statement: EmitStatement,
+    values: StatementValues,
+    known: string,
+  ): Promise<readonly Row[]> {
+    const rows = await tx.run(statement.same, [...values, known])
+    if (rows.length === 0) throw refusal('its transaction has ended')
+    return rows
+  }
+
+  return {
+    check: () => tx.check?.(),
+    async write(statement, values) {
+      tx.check?.()
+      if (tx.certain?.()) return await tx.run(statement.plain, values)
+      return xid === null ? await writeInside(statement, values) : await writeInSame(statement, values, xid)
+    },
+  }
+}
