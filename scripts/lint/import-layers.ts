@@ -3,6 +3,8 @@
  *
  *   leaves ← catalog, signing, storage ← emit, dispatch, lanes, http-client ← delivery, endpoints ← queue, api ← webhooks.ts
  *
+ * Between endpoints and api lie the other services: deliveries (which also uses delivery), then event-log and stats; replays.
+ *
  * A layer may import itself and what `LAYERS` grants it; what is in no layer is refused, so that a new folder is a decision.
  * Libraries with consequences have a home (`HOMES`). Unit tests may import what they like.
  */
@@ -10,7 +12,8 @@
 const LEAVES = ['errors', 'ids', 'clock', 'logger', 'duration', 'background-loop', 'version']
 const FOUNDATION = [...LEAVES, 'lifecycle', 'catalog', 'signing', 'storage']
 const PARTS = [...FOUNDATION, 'emit', 'dispatch', 'lanes', 'http-client']
-const FACES = [...PARTS, 'delivery', 'endpoints', 'queue', 'api']
+const SERVICES = ['endpoints', 'deliveries', 'event-log', 'replays', 'stats']
+const FACES = [...PARTS, 'delivery', ...SERVICES, 'queue', 'api']
 
 /** What each file or folder directly under packages/core/src may import besides itself. */
 const LAYERS: Readonly<Record<string, readonly string[]>> = {
@@ -25,8 +28,12 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   'http-client': FOUNDATION,
   delivery: PARTS,
   endpoints: PARTS,
+  deliveries: [...PARTS, 'delivery', 'endpoints'],
+  'event-log': [...PARTS, 'endpoints', 'deliveries'],
+  replays: [...PARTS, 'endpoints'],
+  stats: [...PARTS, 'endpoints', 'deliveries'],
   queue: [...PARTS, 'delivery'],
-  api: [...PARTS, 'delivery', 'endpoints'],
+  api: [...PARTS, 'delivery', ...SERVICES],
   config: FACES,
   worker: [...FACES, 'config'],
   webhooks: [...FACES, 'config', 'worker'],
@@ -40,7 +47,7 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
 /** Libraries that only these layers may import. */
 const HOMES: Readonly<Record<string, readonly string[]>> = {
   'graphile-worker': ['queue'],
-  'drizzle-orm': ['storage', 'endpoints'],
+  'drizzle-orm': ['storage', ...SERVICES],
   postgres: ['storage'],
   // graphile-worker's driver, of which the queue is handed a pool.
   pg: ['storage', 'queue'],

@@ -51,7 +51,8 @@ export function startLoop({
         // A wake-up must not turn an outage into a busy loop.
         woken = false
       }
-      if (!stopped && !woken) await pause(pauseMs)
+      // Woken while it ran: at once, but never without a turn for everything else in this process.
+      if (!stopped) await pause(woken ? 0 : pauseMs)
     }
   }
 

@@ -13,6 +13,16 @@ export {
 export { isoDate } from './catalog/iso-date.ts'
 export type { Clock } from './clock.ts'
 export type { HttpOptions, Tenancy, WebhooksOptions, WorkerOptions } from './config.ts'
+export type {
+  Delivery,
+  DeliveryAttempt,
+  DeliveryDetail,
+  DeliveryQuery,
+  DeliveryStatus,
+  TestInput,
+  TestResult,
+} from './deliveries/delivery-schemas.ts'
+export type { Deliveries } from './deliveries/delivery-service.ts'
 export { DEFAULT_RETRY_SCHEDULE } from './delivery/retry-schedule.ts'
 export type { Duration } from './duration.ts'
 export type { EmittedEvent } from './emit/emitter.ts'
@@ -29,6 +39,8 @@ export type {
 export type { EndpointQuery, Endpoints } from './endpoints/endpoint-service.ts'
 export type { Page, PageQuery } from './endpoints/page-cursor.ts'
 export { ERROR_CODES, type ErrorCode, type FieldError, PosthasteError } from './errors.ts'
+export type { EventLog } from './event-log/event-log-service.ts'
+export type { EventQuery, LoggedEvent, LoggedEventDetail } from './event-log/event-schemas.ts'
 export type {
   OutboundRequest,
   OutboundResult,
@@ -44,13 +56,25 @@ export type {
   LifecycleListeners,
 } from './lifecycle/events.ts'
 export type { Logger } from './logger.ts'
+export type { Replay, ReplayInput } from './replays/replay-schemas.ts'
+export type { Replays } from './replays/replay-service.ts'
 export { generateSecret, standardWebhooksSecret } from './signing/signing-secret.ts'
+export type { Stats, StatsQuery } from './stats/stats-schemas.ts'
+export type { Statistics } from './stats/stats-service.ts'
 export type { DatabaseOption } from './storage/connection.ts'
 export type {
   DrizzleTransaction,
   HostTransaction,
+  KnexTransaction,
+  KyselyTransaction,
+  MikroOrmEntityManager,
+  PostgresJsReserved,
   PostgresJsTransaction,
+  PrismaTransaction,
   QueryTransaction,
+  SequelizeTransaction,
+  TypeOrmEntityManager,
+  TypeOrmQueryRunner,
 } from './storage/host-transaction.ts'
 export type { Migration } from './storage/migrate.ts'
 export { VERSION } from './version.ts'

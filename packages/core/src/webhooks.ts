@@ -3,17 +3,26 @@ import { createHandler, createIdempotency, type Handler } from './api/index.ts'
 import { affiliateEvents } from './catalog/affiliate-events.ts'
 import type { AnyCatalog, Catalog, EventData, EventType } from './catalog/define-events.ts'
 import { checkOptions, type Tenancy, type WebhooksOptions } from './config.ts'
+import { createDeliveryService, type Deliveries } from './deliveries/delivery-service.ts'
+import { createEndpointConfigs } from './delivery/endpoint-config.ts'
 import { createEmitter, type EmitInput, type EmitTarget, type EmittedEvent } from './emit/emitter.ts'
 import type { EmitOptions } from './emit/wire-event.ts'
 import { createEndpointService, type Endpoints } from './endpoints/endpoint-service.ts'
+import { PosthasteError } from './errors.ts'
+import { createEventLog, type EventLog } from './event-log/event-log-service.ts'
 import { createAddressPolicy } from './http-client/address-guard.ts'
+import { createHttpTransport } from './http-client/http-transport.ts'
+import { createLazyTransport } from './http-client/lazy-transport.ts'
 import { systemLookup } from './http-client/name-lookup.ts'
 import { checkEndpointUrlResolved } from './http-client/url-policy.ts'
 import { Lifecycle, type LifecycleListeners } from './lifecycle/events.ts'
+import { createReplayService, type Replays } from './replays/replay-service.ts'
+import { createStatistics, type Statistics } from './stats/stats-service.ts'
 import { connect } from './storage/connection.ts'
 import type { HostTransaction } from './storage/host-transaction.ts'
 import { listMigrations, type Migration, migrate, requireMigrated } from './storage/migrate.ts'
 import { openStore } from './storage/tables.ts'
+import { VERSION } from './version.ts'
 import { createWorker } from './worker.ts'
 
 /** The options of one emit: `account` must be given with `tenancy: 'multi'`, and only then. */
@@ -45,6 +54,14 @@ export interface Webhooks<C extends AnyCatalog = typeof affiliateEvents, T exten
   readonly events: LifecycleListeners
   /** Endpoints, for hosts that build an interface of their own. The API's routes call the same. */
   readonly endpoints: Endpoints
+  /** The delivery log; trying a delivery again, and trying an endpoint out. */
+  readonly deliveries: Deliveries
+  /** The event log. */
+  readonly eventLog: EventLog
+  /** Bulk replays. */
+  readonly replays: Replays
+  /** Statistics of endpoints. */
+  readonly stats: Statistics
   /** The management API as one function from Request to Response, for the adapters. */
   readonly handler: Handler
   /**
@@ -86,7 +103,7 @@ export function createWebhooks<C extends AnyCatalog = typeof affiliateEvents, T 
   options: WebhooksOptions<C, T>,
 ): Webhooks<C, T> {
   const config = checkOptions(options)
-  const { schema, keyring, logger } = config
+  const { schema, keyring, logger, clock } = config
   const catalog = (options.events ?? affiliateEvents) as C
   const policy = createAddressPolicy(config.http)
   const lookup = config.http.lookup ?? systemLookup
@@ -94,7 +111,11 @@ export function createWebhooks<C extends AnyCatalog = typeof affiliateEvents, T 
   const apiSql = connect(config.database, config.apiConnections)
   const lifecycle = new Lifecycle(logger)
   const store = openStore(apiSql, schema)
-  const worker = createWorker({ config, policy, lookup, lifecycle, name: `${hostname()}:${process.pid}` })
+  const ownTransport = createLazyTransport(() =>
+    createHttpTransport({ policy, lookup, clock, connectionsPerOrigin: config.connectionsPerOrigin }),
+  )
+  const transport = config.transport ?? ownTransport
+  const worker = createWorker({ config, transport, lifecycle, name: `${hostname()}:${process.pid}` })
   const emitter = createEmitter({
     schema,
     rules: { catalog, tenancy: config.tenancy, maxDataBytes: config.maxDataBytes },
@@ -110,6 +131,31 @@ export function createWebhooks<C extends AnyCatalog = typeof affiliateEvents, T 
     ...(config.maxEndpointsPerAccount === undefined ? {} : { maxEndpointsPerAccount: config.maxEndpointsPerAccount }),
     onChange: () => worker.nudge(),
   })
+  const deliveries = createDeliveryService({
+    store,
+    catalog,
+    test: {
+      catalog,
+      configs: createEndpointConfigs(apiSql, schema, keyring, clock),
+      transport,
+      clock,
+      userAgent: `Posthaste/${VERSION}`,
+      deadlineMs: config.deadlineMs,
+      envelope: config.envelope,
+    },
+    requireInstallation: () => requireMigrated(apiSql, schema, config.installation),
+    onChange: () => worker.nudge(),
+  })
+  const eventLog = createEventLog(store)
+  const replays = createReplayService({
+    store,
+    catalog,
+    onChange: () => {
+      worker.nudge()
+      worker.wakeReplays()
+    },
+  })
+  const stats = createStatistics(store, clock)
   let stopped = false
 
   function emit(
@@ -126,8 +172,16 @@ export function createWebhooks<C extends AnyCatalog = typeof affiliateEvents, T 
     catalog,
     events: lifecycle,
     endpoints,
+    deliveries,
+    eventLog,
+    replays,
+    stats,
     handler: createHandler({
       endpoints,
+      deliveries,
+      eventLog,
+      replays,
+      stats,
       catalog,
       idempotency: createIdempotency(store, keyring),
       tenancy: config.tenancy,
@@ -136,10 +190,13 @@ export function createWebhooks<C extends AnyCatalog = typeof affiliateEvents, T 
     }),
     emit: (...args) => emit(args[0], args[1], args[2] as EmitCallOptions<Tenancy>),
     emitMany: (events, given = {}) => emitter.emitMany(events as readonly EmitInput[], given.tx),
-    withTransaction: (tx) => ({
-      emit: (...args) => emit(args[0], args[1], args[2] as EmitCallOptions<Tenancy>, tx),
-      emitMany: (events) => emitter.emitMany(events as readonly EmitInput[], tx),
-    }),
+    withTransaction(tx) {
+      emitter.require(tx)
+      return {
+        emit: (...args) => emit(args[0], args[1], args[2] as EmitCallOptions<Tenancy>, tx),
+        emitMany: (events) => emitter.emitMany(events as readonly EmitInput[], tx),
+      }
+    },
     transaction: (tx, work) => emitter.within(tx, work),
     async migrate() {
       const applied = await migrate(apiSql, schema, config.installation)
@@ -148,6 +205,7 @@ export function createWebhooks<C extends AnyCatalog = typeof affiliateEvents, T 
     },
     migrations: () => listMigrations(schema),
     async start() {
+      if (stopped) throw new PosthasteError('STOPPED', 'This object was stopped: make another with createWebhooks().')
       await requireMigrated(apiSql, schema, config.installation)
       await worker.start()
     },
@@ -155,6 +213,7 @@ export function createWebhooks<C extends AnyCatalog = typeof affiliateEvents, T 
       if (stopped) return
       stopped = true
       await worker.stop()
+      await ownTransport.close()
       await apiSql.end({ timeout: 5 })
     },
   }

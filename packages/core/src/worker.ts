@@ -5,9 +5,7 @@ import { LaneServer } from './delivery/lane-server.ts'
 import { createRetrySchedule } from './delivery/retry-schedule.ts'
 import { createDispatcher } from './dispatch/dispatcher.ts'
 import { PosthasteError } from './errors.ts'
-import type { AddressPolicy } from './http-client/address-guard.ts'
-import { createHttpTransport } from './http-client/http-transport.ts'
-import type { Lookup } from './http-client/name-lookup.ts'
+import type { Transport } from './http-client/transport.ts'
 import { createLaneKeeper } from './lanes/lane-keeper.ts'
 import { LANE_COUNT } from './lanes/lane-number.ts'
 import { createLaneStore } from './lanes/lane-store.ts'
@@ -15,14 +13,16 @@ import type { Lifecycle } from './lifecycle/events.ts'
 import { createJobEngine, type JobEngine } from './queue/job-engine.ts'
 import { createLaneOffers } from './queue/lane-offers.ts'
 import { createLogUpkeep } from './queue/log-upkeep.ts'
+import { createReplayRunner } from './replays/replay-runner.ts'
+import { createAttemptRollup } from './stats/attempt-rollup.ts'
 import { connect } from './storage/connection.ts'
 import { openPgPool } from './storage/pg-pool.ts'
 import { VERSION } from './version.ts'
 
 export interface WorkerDependencies {
   config: Config
-  policy: AddressPolicy
-  lookup: Lookup
+  /** Closed by whoever made it, after `stop()`. */
+  transport: Transport
   lifecycle: Lifecycle
   /** Shown in the `workers` table. */
   name: string
@@ -32,6 +32,8 @@ export interface WorkerDependencies {
 export interface Worker {
   /** Something of this process is about to be committed. Does nothing while the worker is not started. */
   nudge(): void
+  /** A replay may have begun. */
+  wakeReplays(): void
   migrateEngine(): Promise<void>
   start(): Promise<void>
   stop(): Promise<void>
@@ -43,9 +45,9 @@ const UPKEEP_EVERY_MS = 60_000
 /** Whoever owns this lane looks for committed events often; the others leave it to that process. */
 const LEADING_LANE = 0
 
-export function createWorker({ config, policy, lookup, lifecycle, name }: WorkerDependencies): Worker {
+export function createWorker({ config, transport, lifecycle, name }: WorkerDependencies): Worker {
   const { schema, queueSchema, logger, clock } = config
-  let running: { nudge(): void; stop(): Promise<void> } | null = null
+  let running: Pick<Worker, 'nudge' | 'wakeReplays' | 'stop'> | null = null
   let state: 'new' | 'started' | 'stopped' = 'new'
 
   const engineOf = (onOffer: (lane: number) => Promise<void>): JobEngine =>
@@ -58,10 +60,6 @@ export function createWorker({ config, policy, lookup, lifecycle, name }: Worker
 
   async function start() {
     const sql = connect(config.database, config.workerConnections)
-    const ownsTransport = config.transport === undefined
-    const transport =
-      config.transport ??
-      createHttpTransport({ policy, lookup, clock, connectionsPerOrigin: config.connectionsPerOrigin })
     const server = new LaneServer({
       sql,
       schema,
@@ -116,13 +114,22 @@ export function createWorker({ config, policy, lookup, lifecycle, name }: Worker
     })
     const engine = config.jobEngine ? engineOf((lane) => keeper.claim(lane)) : null
     const upkeep = createLogUpkeep(sql, schema)
+    const rollup = createAttemptRollup(sql, schema, clock)
+    const replays = createReplayRunner({
+      sql,
+      schema,
+      clock,
+      logger,
+      lanes: () => keeper.owned(),
+      onHanded: () => dispatcher.nudge(),
+    })
     let reconciler: BackgroundLoop | null = null
     let upkeepLoop: BackgroundLoop | null = null
     const stop = async () => {
-      await Promise.all([reconciler?.stop(), upkeepLoop?.stop(), dispatcher.stop(), engine?.stop()])
+      await Promise.all([reconciler?.stop(), upkeepLoop?.stop(), replays.stop(), dispatcher.stop(), engine?.stop()])
+      server.beginStop()
       await keeper.stop()
       await server.stop()
-      if (ownsTransport) await transport.close()
       await sql.end({ timeout: 5 })
     }
     try {
@@ -130,6 +137,7 @@ export function createWorker({ config, policy, lookup, lifecycle, name }: Worker
       await keeper.start()
       await engine?.start()
       dispatcher.start()
+      replays.start()
       if (offers !== null) {
         reconciler = startLoop({
           name: 'reconciling',
@@ -145,6 +153,7 @@ export function createWorker({ config, policy, lookup, lifecycle, name }: Worker
         logger,
         step: async () => {
           await upkeep.run()
+          if (keeper.owned().includes(LEADING_LANE)) await rollup.run()
           return UPKEEP_EVERY_MS
         },
       })
@@ -152,11 +161,12 @@ export function createWorker({ config, policy, lookup, lifecycle, name }: Worker
       await stop().catch(() => {})
       throw error
     }
-    return { nudge: () => dispatcher.nudge(), stop }
+    return { nudge: () => dispatcher.nudge(), wakeReplays: () => replays.wake(), stop }
   }
 
   return {
     nudge: () => running?.nudge(),
+    wakeReplays: () => running?.wakeReplays(),
     migrateEngine: async () => {
       if (config.jobEngine) await engineOf(async () => {}).migrate()
     },

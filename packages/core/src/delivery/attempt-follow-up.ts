@@ -24,6 +24,8 @@ export interface AttemptFollowUpOptions {
   sendAgain(item: DeliveryItem): void
   /** Nothing was sent: it waits as before. */
   putBack(item: DeliveryItem): void
+  /** What somebody asked for is recorded. */
+  manualWritten(item: DeliveryItem, succeeded: boolean): void
   /** The endpoint's configuration changed in the database. */
   refresh(endpoint: number): void
   /** What is queued is to be read again later. */
@@ -73,7 +75,7 @@ export class AttemptFollowUp {
           item,
           attempt,
           false,
-          item.step === null,
+          item.step === null && !hasRetry(item),
           item.step === null ? null : { step: item.step, delayMs: 0 },
         )
         this.#disable(state, 'gone')
@@ -84,7 +86,7 @@ export class AttemptFollowUp {
         break
       case 'failed':
         this.#failedOnce(state, item, attempt, nowMs)
-        this.#record(item, attempt, false, true, null)
+        this.#record(item, attempt, false, !hasRetry(item), null)
         break
     }
     state.inFlight--
@@ -95,24 +97,28 @@ export class AttemptFollowUp {
   /** These outcomes are in the database: they count as done, and listeners hear of them. */
   written(outcomes: readonly Outcome[]): void {
     for (const outcome of outcomes) {
-      const { item, next } = outcome
+      const { item, next, succeeded } = outcome
       const state = item.endpoint
       state.unwritten--
-      const again = item.sendingAgain === outcome.attempt.number
-      if (again) continue
-      if (state.config?.fifo) state.settleFifo(item, next !== null)
+      if (outcome.again) continue
+      if (state.config?.fifo) state.settleFifo(item, next !== null || (hasRetry(item) && !succeeded))
       state.settle(item)
+      if (item.manual !== null) this.#o.manualWritten(item, succeeded)
       this.#raise(outcome)
-      if (state.idle && state.learntNothing) this.#o.forget(state)
-      else this.#o.ready(state)
+      if (state.idle && state.learntNothing) {
+        this.#o.forget(state)
+        continue
+      }
+      // Of a fifo endpoint that was held, nothing is read yet.
+      this.#o.feed(state)
+      this.#o.ready(state)
     }
   }
 
   /** Sent again at once: a new attempt number, no step of the schedule. The retry row makes it survive a crash in between. */
   #again(item: DeliveryItem, attempt: Attempt, reason: 'other_secret' | 'fresh_connection'): void {
     const step = item.step
-    item.sendingAgain = attempt.number
-    this.#record({ ...item }, attempt, false, false, step === null ? null : { step, delayMs: 0 }, item)
+    this.#record({ ...item }, attempt, false, false, step === null ? null : { step, delayMs: 0 }, { item, again: true })
     item.number++
     if (step !== null) {
       item.retryStep = step
@@ -129,10 +135,12 @@ export class AttemptFollowUp {
     succeeded: boolean,
     final: boolean,
     next: Outcome['next'],
-    item: DeliveryItem = shown,
+    { item, again }: { item: DeliveryItem; again: boolean } = { item: shown, again: false },
   ): void {
     item.endpoint.unwritten++
-    this.#o.record({ item, retryStep: shown.retryStep, step: shown.step, attempt, succeeded, final, next })
+    const { retryStep, step } = shown
+    const besideSchedule = item.manual !== null && step === null
+    this.#o.record({ item, retryStep, step, attempt, succeeded, final, next, again, besideSchedule })
   }
 
   #succeeded(state: EndpointState, attempt: Attempt): void {
@@ -234,7 +242,16 @@ export class AttemptFollowUp {
       totalMs: result.timings.total,
       sinceOccurredMs: clock.now() - item.occurredAtMs,
     }
-    if (name === 'attempt.failed') lifecycle.raise(name, { ...info, retryInMs: next?.delayMs ?? 0 })
+    if (name === 'attempt.failed') lifecycle.raise(name, { ...info, retryInMs: next?.delayMs ?? this.#retryInMs(item) })
     else lifecycle.raise(name, info)
   }
+
+  #retryInMs({ manual }: DeliveryItem): number {
+    return Math.max(0, (manual?.retryAtMs ?? 0) - this.#o.clock.now())
+  }
+}
+
+/** Somebody asked for this attempt while the schedule has another one. */
+function hasRetry({ manual }: DeliveryItem): boolean {
+  return manual !== null && manual.retryAtMs !== null
 }

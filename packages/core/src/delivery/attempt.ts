@@ -38,15 +38,7 @@ export const ENVELOPES: readonly Envelope[] = ['posthaste', 'standard']
 /** What an attempt needs to know of a delivery. */
 export type OutgoingDelivery = Pick<
   DeliveryItem,
-  | 'id'
-  | 'eventId'
-  | 'type'
-  | 'dataText'
-  | 'occurredAtMs'
-  | 'envelope'
-  | 'number'
-  | 'usePrevious'
-  | 'freshConnection'
+  'id' | 'eventId' | 'type' | 'dataText' | 'occurredAtMs' | 'envelope' | 'number' | 'usePrevious' | 'freshConnection'
 >
 
 /** What the headers of one attempt say. */

@@ -36,6 +36,16 @@ export interface RetryRow extends DeliveryRow {
   due: string
 }
 
+/** A delivery that somebody wants to be tried again. */
+export interface AskedRow extends DeliveryRow {
+  /** How many attempts there are. */
+  attempts: number
+  /** The last one was to be repeated at once. */
+  unfinished: boolean
+  /** In how many ms the schedule's next attempt is due, by the database's clock; null without one. */
+  retryInMs: number | null
+}
+
 export const RETRIES_FROM_START: Pick<RetryRequest, 'afterDue' | 'afterId'> = {
   afterDue: '-infinity',
   afterId: '00000000-0000-0000-0000-000000000000',
@@ -51,6 +61,8 @@ export interface DeliveryReader {
   read(requests: readonly ReadRequest[], oldestEvent: string, maxBytes: number): Promise<Page<DeliveryRow>>
   /** The same for the retries that are due by the database's clock. */
   readRetries(requests: readonly RetryRequest[], maxBytes: number): Promise<Page<RetryRow>>
+  /** Single deliveries by their uuids; those that do not exist are missing in the answer. */
+  readAsked(ids: readonly string[]): Promise<AskedRow[]>
 }
 
 export interface Page<Row> {
@@ -60,32 +72,28 @@ export interface Page<Row> {
 
 export function createDeliveryReader(sql: Sql, s: string): DeliveryReader {
   const event = `e.type, e.data, extract(epoch from e.occurred_at)::float8 * 1000 occurred_ms, e.envelope`
-  const read = `select endpoint, id::text, seq, event_id::text, type, data, occurred_ms, envelope, before from (
-      select x.ord, d.endpoint, d.id, d.seq, d.event_id, ${event},
-        sum(octet_length(e.data)) over (order by x.ord, d.seq rows between unbounded preceding and 1 preceding)::bigint before
-      from unnest($1::int[], $2::bigint[], $3::bigint[], $4::bigint[], $5::int[])
-        with ordinality x(endpoint, after, through, check_through, lim, ord)
-      cross join lateral (
-        select d.endpoint, d.id, d.seq, d.event_id from ${s}.deliveries d
-        where d.endpoint = x.endpoint and d.seq > x.after and d.seq <= x.through and d.id >= $6::uuid
-          and d.id < ${s}.id_floor(now() + interval '1 day')
-          and (d.seq > x.check_through or not exists (select 1 from ${s}.attempts a where a.delivery_id = d.id))
-        order by d.seq limit x.lim) d
-      join ${s}.events e on e.id = d.event_id) rows
-    where before is null or before < $7::bigint
-    order by ord, seq`
-  const readRetries = `select endpoint, id::text, seq, event_id::text, type, data, occurred_ms, envelope, before, step, number, due::text from (
-      select x.ord, r.endpoint, r.delivery_id id, r.seq, r.event_id, r.step, r.number, r.due_at due, ${event},
-        sum(octet_length(e.data)) over (order by x.ord, r.due_at, r.delivery_id rows between unbounded preceding and 1 preceding)::bigint before
-      from unnest($1::int[], $2::text[], $3::uuid[], $4::int[]) with ordinality x(endpoint, due, id, lim, ord)
-      cross join lateral (
-        select r.* from ${s}.retries r
-        where r.endpoint = x.endpoint and (r.due_at, r.delivery_id) > (x.due::timestamptz, x.id) and r.due_at <= ${s}.clock()
-        order by r.due_at, r.delivery_id limit x.lim) r
-      join ${s}.events e on e.id = r.event_id) rows
-    where before is null or before < $5::bigint
-    order by ord, due, id`
+  const read = `select * from ${s}.read_deliveries($1, $2, $3, $4, $5, $6, $7)`
+  // Keys go as text: postgres.js would make a Date of a timestamp, which holds neither microseconds nor -infinity.
+  const readRetries = `select * from ${s}.read_retries($1, $2::text[]::timestamptz[], $3, $4, $5)`
+  const readAsked = `select d.endpoint, d.id::text, d.seq, d.event_id::text, ${event}, null before,
+      coalesce(a.number, 0) attempts, coalesce(not a.final, false) unfinished, r.in_ms
+    from unnest($1::uuid[]) x(id)
+    join ${s}.deliveries d on d.id = x.id
+    join ${s}.events e on e.id = d.event_id
+    left join lateral (select a.number, a.final from ${s}.attempts a where a.delivery_id = d.id order by a.number desc limit 1) a on true
+    left join lateral (select (extract(epoch from min(q.due_at) - ${s}.clock()) * 1000)::float8 in_ms
+      from ${s}.retries q where q.delivery_id = d.id) r on true`
   return {
+    async readAsked(ids) {
+      const rows = await sql.unsafe(readAsked, [ids] as never[], { prepare: true })
+      return rows.map((row) => ({
+        ...toDelivery(row as unknown as Raw),
+        attempts: row.attempts as number,
+        unfinished: row.unfinished as boolean,
+        retryInMs: row.in_ms as number | null,
+      }))
+    },
+
     async read(requests, oldestEvent, maxBytes) {
       const rows = await sql.unsafe(
         read,

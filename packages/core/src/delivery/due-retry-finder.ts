@@ -1,5 +1,6 @@
 import type { Clock } from '../clock.ts'
-import type { DueKey, DueRetry, WakeReader } from './wake-reader.ts'
+import type { WrittenRetry } from './recorder.ts'
+import type { DueKey, WakeReader } from './wake-reader.ts'
 
 const ROWS_PER_LOOK = 1_000
 const LOOK_EVERY_MS = 100
@@ -16,6 +17,10 @@ export class DueRetryFinder {
   #key: DueKey = { due: '-infinity', id: NIL }
   #boundMs = Number.NEGATIVE_INFINITY
   #lookAt = 0
+  /** Retries that were written while a look was under way: it may not have seen them, and yet ends with a bound behind them. */
+  #meanwhile: WrittenRetry[] | null = null
+  /** The database's clock went back before the last look. */
+  wentBack = false
   /** The last look was cut: look again at once. */
   more = false
 
@@ -24,22 +29,34 @@ export class DueRetryFinder {
     this.#clock = clock
   }
 
-  async next(): Promise<DueRetry[]> {
+  /** The endpoints with retries that have become due. */
+  async next(): Promise<number[]> {
     const monotonic = this.#clock.monotonic()
     if (!this.more && monotonic < this.#lookAt) return []
     this.#lookAt = monotonic + LOOK_EVERY_MS
-    const { rows, now, nowMs } = await this.#wakes.dueRetries(this.#key, ROWS_PER_LOOK)
+    const meanwhile: WrittenRetry[] = []
+    this.#meanwhile = meanwhile
+    const { rows, now, nowMs } = await this.#wakes.dueRetries(this.#key, ROWS_PER_LOOK).finally(() => {
+      this.#meanwhile = null
+    })
     const last = rows.at(-1)
     this.more = rows.length === ROWS_PER_LOOK
     // A database clock that went back takes the bound with it: retries are written by that clock.
     if (this.more && last !== undefined) this.#key = { due: last.due, id: last.id }
     else this.#key = { due: now, id: NIL }
+    this.wentBack = nowMs < this.#boundMs
     this.#boundMs = nowMs
-    return rows
+    return [...rows, ...meanwhile.filter((retry) => this.#lies(retry))].map(({ endpoint }) => endpoint)
   }
 
-  /** Whether a retry due then lies behind the bound already (a millisecond of slack: the bound is kept to the microsecond). */
-  isBehind(dueMs: number): boolean {
+  /** Whether a retry that was just written lies behind the bound already. */
+  isBehind(retry: WrittenRetry): boolean {
+    this.#meanwhile?.push(retry)
+    return this.#lies(retry)
+  }
+
+  /** Behind the bound, which is kept to the microsecond: hence a millisecond of slack. */
+  #lies({ dueMs }: WrittenRetry): boolean {
     return dueMs <= this.#boundMs + 1
   }
 

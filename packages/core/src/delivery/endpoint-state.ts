@@ -28,18 +28,32 @@ export interface DeliveryItem {
   recorded: boolean
   /** The first secret of an overlap was refused: use this one. Null: use what the endpoint accepted last. */
   usePrevious: boolean | null
-  /** The number of the attempt after which it was sent again at once: that attempt's record does not end it. */
-  sendingAgain: number
   /** Send on a connection of its own: the kept-alive one was gone. */
   freshConnection: boolean
+  /** Somebody asked for this attempt; null for what is sent by itself. */
+  manual: ManualRequest | null
+}
+
+/** An attempt that somebody asked for. Where the delivery had none, it is its first one, ahead of its turn; else it uses no step. */
+export interface ManualRequest {
+  /** How many attempts there were when it was asked for. */
+  attempts: number
+  /** The schedule has another attempt for it; when, in wall-clock ms. */
+  retryAtMs: number | null
+  /** Open until it is recorded, so that a crash repeats the request. */
+  work: OpenWork
 }
 
 interface Mark {
   through: number
+  /** Lower bound of the event ids concerned. */
+  oldest: string
   work: OpenWork
   /** Monotonic ms when it was made. */
   at: number
 }
+
+const NO_EVENT = '00000000-0000-0000-0000-000000000000'
 
 /** Where read-ahead and concurrency begin; both grow while an endpoint answers well, so a hanging one never holds much. */
 const FIRST_READ_AHEAD = 8
@@ -69,6 +83,8 @@ export class EndpointState {
   readonly #marks = new Queue<Mark>()
   /** Ids of retries that are queued or under way: they are still in the table and must not be read twice. */
   readonly #retrying = new Set<string>()
+  /** What somebody asked for and is under way, by delivery. */
+  readonly #manual = new Map<string, DeliveryItem>()
   retryKey = RETRIES_FROM_START
   /** There may be due retries that were not read. */
   retriesWaiting = false
@@ -88,9 +104,13 @@ export class EndpointState {
   backlogged = false
   /** Its lane is being given up. */
   draining = false
+  /** Lower bound of the event ids that the `backlogs` row stands for. */
+  #coveredFrom = NO_EVENT
   /** It is to begin again at its `backlogs` row, when nothing of it is under way. */
   rewinding = false
-  reading = false
+  #reading = false
+  /** Attempts that were recorded during a read, by delivery: the read may still have found the retries that they used. */
+  readonly #settledMeanwhile = new Map<string, number>()
   /** Its `backlogs` row is being written. */
   noting = false
   /** Changes when what was read was forgotten: rows that were asked for before are of no use then. */
@@ -115,7 +135,8 @@ export class EndpointState {
       const { backoffMs, backoffUntilMs, failingSinceMs } = config.health
       this.breaker = new Breaker({ backoffMs, untilMs: backoffUntilMs ?? 0 })
       this.failingSinceMs = failingSinceMs
-      this.notBeforeMs = 0
+      // Held without being backed off: its receiver asked for it.
+      this.notBeforeMs = backoffMs === null ? (backoffUntilMs ?? 0) : 0
     }
     const rate = config.rateLimit
     if (rate === null) this.bucket = null
@@ -128,11 +149,36 @@ export class EndpointState {
   wake(last: number, oldest: string, work: OpenWork | null, monotonicMs: number): void {
     if (oldest < this.oldest || (!this.unread && this.#open.length === 0)) this.oldest = oldest
     this.target = Math.max(this.target, last)
-    if (work !== null) this.#marks.push({ through: last, work, at: monotonicMs })
+    if (work !== null) this.#marks.push({ through: last, oldest, work, at: monotonicMs })
   }
 
   get unread(): boolean {
     return this.cursor < this.target
+  }
+
+  /** Its deliveries or retries are being read. */
+  get reading(): boolean {
+    return this.#reading
+  }
+
+  set reading(reading: boolean) {
+    this.#reading = reading
+    this.#settledMeanwhile.clear()
+  }
+
+  /** Its `backlogs` row stands for events from this one on, too. */
+  covers(oldest: string): boolean {
+    return this.backlogged && oldest >= this.#coveredFrom
+  }
+
+  /** Events that are older than what its `backlogs` row says have been committed since it was written. */
+  get outgrewBacklog(): boolean {
+    return this.backlogged && this.unread && this.oldest < this.#coveredFrom
+  }
+
+  /** There are deliveries to be read that may be sent: of a fifo endpoint none while a retry holds them. */
+  get wantsFresh(): boolean {
+    return this.unread && this.fifoHeld.size === 0
   }
 
   get queued(): number {
@@ -143,21 +189,54 @@ export class EndpointState {
     return this.config?.state === 'active' && !this.draining && !this.unreadable && !this.rewinding
   }
 
-  addFresh(row: DeliveryRow): DeliveryItem {
-    const item = this.#item(row, 1, 0, null)
-    this.fresh.push(item)
+  /** Null where it is under way already, because somebody asked for it. */
+  addFresh(row: DeliveryRow): DeliveryItem | null {
+    const manual = this.#manual.get(row.id)
+    const item = manual ?? this.#item(row, 1, 0, null)
+    if (manual === undefined) this.fresh.push(item)
     this.#open.push(item)
     this.cursor = row.seq
-    return item
+    return manual === undefined ? item : null
   }
 
   addRetry(row: RetryRow): DeliveryItem | null {
     this.retryKey = { afterDue: row.due, afterId: row.id }
-    if (this.#retrying.has(row.id)) return null
+    if (this.#retrying.has(row.id) || row.number <= (this.#settledMeanwhile.get(row.id) ?? 0)) return null
     this.#retrying.add(row.id)
     const item = this.#item(row, row.number, row.step, row.step)
     this.retries.push(item)
     return item
+  }
+
+  /** What is in memory of a delivery: queued, and taken out of its queue by this; or under way. Null: nothing. */
+  takeOut(id: string): DeliveryItem | 'under way' | null {
+    const queued = this.fresh.remove((item) => item.id === id) ?? this.retries.remove((item) => item.id === id)
+    if (queued !== null) return queued
+    if (this.#manual.has(id) || this.#retrying.has(id)) return 'under way'
+    for (const item of this.#open) if (item.id === id && !item.recorded) return 'under way'
+    return null
+  }
+
+  /**
+   * Begins an attempt that somebody asked for. Rows of this delivery that are being read at this moment, or are read before it is
+   * recorded, are not sent a second time.
+   */
+  beginManual(row: DeliveryRow, attempts: number, manual: ManualRequest): DeliveryItem {
+    const first = attempts === 0 && manual.retryAtMs === null
+    const item = { ...this.#item(row, attempts + 1, 0, null), step: first ? 0 : null, manual }
+    this.#manual.set(row.id, item)
+    if (manual.retryAtMs !== null) this.#retrying.add(row.id)
+    if (first) this.checkThrough = Math.max(this.checkThrough, row.seq)
+    this.readGeneration++
+    this.inFlight++
+    return item
+  }
+
+  /** Recorded, or not sent at all. */
+  endManual(item: DeliveryItem): void {
+    this.#manual.delete(item.id)
+    this.#retrying.delete(item.id)
+    this.readGeneration++
   }
 
   #item(row: DeliveryRow, number: number, step: number, retryStep: number | null): DeliveryItem {
@@ -175,8 +254,8 @@ export class EndpointState {
       retryStep,
       recorded: false,
       usePrevious: null,
-      sendingAgain: 0,
       freshConnection: false,
+      manual: null,
     }
   }
 
@@ -184,6 +263,8 @@ export class EndpointState {
   take(nowMs: number, monotonicMs: number): DeliveryItem | null {
     if (!this.serving || nowMs < this.notBeforeMs || this.inFlight >= this.#concurrency()) return null
     if (!this.breaker.allows(nowMs, this.inFlight)) return null
+    // What became of the one before decides who is next.
+    if (this.config?.fifo && this.unwritten > 0) return null
     const fresh = this.fifoHeld.size === 0
     if (this.retries.length === 0 && !(fresh && this.fresh.length > 0)) return null
     if (this.bucket !== null) {
@@ -259,6 +340,7 @@ export class EndpointState {
   settle(item: DeliveryItem): void {
     item.recorded = true
     this.#retrying.delete(item.id)
+    if (this.#reading) this.#settledMeanwhile.set(item.id, item.number)
     this.#advance()
   }
 
@@ -308,9 +390,9 @@ export class EndpointState {
   /** Begins at a `backlogs` row, which stands for everything beyond its cursor. Only while nothing is under way. */
   rewind(cursor: number, oldest: string): void {
     this.rewinding = false
+    if (!this.unread || oldest < this.oldest) this.oldest = oldest
     this.cursor = cursor
-    this.oldest = oldest
-    this.coverMarks()
+    this.coverMarks(oldest)
   }
 
   /** The age of the oldest wake-up whose work is not recorded, in ms; 0 without one. */
@@ -319,10 +401,16 @@ export class EndpointState {
     return mark === undefined ? 0 : monotonicMs - mark.at
   }
 
-  /** A `backlogs` row covers everything unrecorded: the lane's position may pass it. */
-  coverMarks(): void {
+  /** A `backlogs` row stands for everything unrecorded, of events from `oldest` on: the lane's position may pass that. */
+  coverMarks(oldest = NO_EVENT): void {
     this.backlogged = true
-    for (let mark = this.#marks.shift(); mark !== undefined; mark = this.#marks.shift()) mark.work.done()
+    this.#coveredFrom = oldest
+    const marks = [...this.#marks]
+    this.#marks.clear()
+    for (const mark of marks) {
+      if (mark.oldest >= oldest) mark.work.done()
+      else this.#marks.push(mark)
+    }
   }
 
   /** It is as when it was made: forgetting it and making it anew is the same. */
@@ -335,7 +423,10 @@ export class EndpointState {
       !this.unreadable &&
       this.bucket === null &&
       this.notBeforeMs === 0 &&
-      !this.breaker.open
+      !this.breaker.open &&
+      // That it has recovered is still to be written.
+      (this.config?.health.failingSinceMs ?? null) === null &&
+      (this.config?.health.backoffUntilMs ?? null) === null
     )
   }
 

@@ -31,6 +31,8 @@ export class EndpointUpkeep {
   /** Cursors as they stand in `backlogs`. */
   readonly #cursors = new Map<number, number>()
   readonly #health = new Map<number, string>()
+  /** Endpoints whose row could not be removed: tried again. Until then it does no harm; what it stands for is looked at twice. */
+  readonly #undropped = new Set<number>()
   #unreadableAt = 0
 
   constructor(options: EndpointUpkeepOptions) {
@@ -39,6 +41,7 @@ export class EndpointUpkeep {
 
   clear(): void {
     this.#cursors.clear()
+    this.#undropped.clear()
     this.#health.clear()
   }
 
@@ -50,6 +53,17 @@ export class EndpointUpkeep {
     await this.#dropCaughtUp(found.caughtUp)
     await this.#writeHealth(found.changed)
     this.#forget(found.settled)
+  }
+
+  /** Writes what was learnt of endpoints that somebody else will serve. */
+  async handOver(states: readonly EndpointState[]): Promise<void> {
+    const now = this.#o.clock.now()
+    await this.#writeHealth(states.filter((state) => this.#isWorthKnowing(state, now)))
+  }
+
+  #isWorthKnowing(state: EndpointState, nowMs: number): boolean {
+    const failing = state.failingSinceMs !== null || heldUntilMs(state, nowMs) > 0
+    return failing || this.#health.has(state.no) || wasFailing(state)
   }
 
   /** One pass over the states in memory: who needs something written, and who nothing any more. */
@@ -69,13 +83,14 @@ export class EndpointUpkeep {
       const through = state.recordedThrough
       if (state.backlogged) {
         if (isUsable(state) && through >= state.target) found.caughtUp.push(state)
-        else if (through - (this.#cursors.get(state.no) ?? 0) >= CURSOR_STEP) found.moved.push(state)
+        else if (state.outgrewBacklog || through - (this.#cursors.get(state.no) ?? 0) >= CURSOR_STEP)
+          found.moved.push(state)
+      } else if (this.#undropped.has(state.no) && !state.noting) {
+        found.caughtUp.push(state)
       } else if (through < state.target && isBehind(state, now, monotonic)) {
         found.behind.push(state)
       }
-      if (state.failingSinceMs !== null || state.breaker.open || this.#health.has(state.no) || wasFailing(state)) {
-        found.changed.push(state)
-      }
+      if (this.#isWorthKnowing(state, now)) found.changed.push(state)
       if (state.idle || state.config?.state === 'waiting') found.settled.push(state)
     }
     return found
@@ -96,8 +111,6 @@ export class EndpointUpkeep {
     for (const state of behind) state.noting = true
     try {
       await this.#writeRows(behind, false)
-      // What came in while the statement ran is covered too: the row stands for all that is beyond its cursor.
-      for (const state of behind) state.coverMarks()
     } finally {
       for (const state of behind) state.noting = false
     }
@@ -107,11 +120,18 @@ export class EndpointUpkeep {
     if (states.length === 0) return
     const rows = states.map(toBacklog)
     this.#check(await this.#o.writer.writeBacklogs(this.#o.token(), rows, exact))
-    for (const row of rows) this.#cursors.set(row.endpoint, row.cursor)
+    for (const [index, row] of rows.entries()) {
+      this.#cursors.set(row.endpoint, row.cursor)
+      this.#undropped.delete(row.endpoint)
+      // What came in while the statement ran is covered, too, unless it is older: the row stands for all beyond its cursor.
+      states[index]!.coverMarks(row.oldest)
+    }
   }
 
   async #dropCaughtUp(found: readonly EndpointState[]): Promise<void> {
-    const caughtUp = found.filter((state) => state.recordedThrough >= state.target)
+    const caughtUp = found.filter((state) =>
+      state.backlogged ? state.recordedThrough >= state.target : this.#undropped.has(state.no),
+    )
     if (caughtUp.length === 0) return
     // From here on new work is marked again: a page that comes while the statement runs is not covered by the row.
     for (const state of caughtUp) {
@@ -120,8 +140,10 @@ export class EndpointUpkeep {
     }
     try {
       this.#check(await this.#o.writer.dropBacklogs(this.#o.token(), numbers(caughtUp)))
+      for (const state of caughtUp) this.#undropped.delete(state.no)
     } catch (error) {
-      for (const state of caughtUp) state.backlogged = true
+      // Nobody knows whether the rows are still there, so nobody relies on them.
+      for (const state of caughtUp) this.#undropped.add(state.no)
       throw error
     }
   }
@@ -134,7 +156,7 @@ export class EndpointUpkeep {
     const keys: [number, string][] = []
     for (const state of states) {
       const row = toHealth(state, now)
-      const key = JSON.stringify([row.epoch, row.failingForMs !== null, state.breaker.state])
+      const key = JSON.stringify([row.epoch, row.failingForMs !== null, row.backoffMs, heldUntilMs(state, now)])
       if (key === (this.#health.get(state.no) ?? healthInDatabase(state))) continue
       rows.push(row)
       keys.push([state.no, key])
@@ -145,6 +167,7 @@ export class EndpointUpkeep {
   }
 
   #forget(settled: readonly EndpointState[]): void {
+    const now = this.#o.clock.now()
     for (const state of settled) {
       // A held endpoint lives in its backlogs row alone; it is loaded from there when it is enabled.
       const held =
@@ -155,6 +178,8 @@ export class EndpointUpkeep {
         (state.backlogged || state.recordedThrough >= state.target)
       if (!held && (state.backlogged || !state.idle || state.unreadable)) continue
       if (state.config === null) continue
+      // Too young a row of failures to be written: it would begin anew with each event, and never grow old.
+      if (state.failingSinceMs !== null && now - state.failingSinceMs < FAILING_WORTH_WRITING_MS) continue
       this.#o.served.forget(state)
       this.#cursors.delete(state.no)
       this.#health.delete(state.no)
@@ -211,8 +236,16 @@ function toBacklog(state: EndpointState): BacklogWrite {
   return { endpoint: state.no, lane: state.lane, cursor: state.recordedThrough, oldest: state.oldest, reason }
 }
 
-function toHealth(state: EndpointState, nowMs: number): HealthWrite {
+/** Backed off, or asked to wait by `Retry-After`, until this wall-clock ms; 0 where neither. */
+function heldUntilMs(state: EndpointState, nowMs: number): number {
   const { backoffMs, untilMs } = state.breaker.state
+  const askedMs = state.notBeforeMs > nowMs ? state.notBeforeMs : 0
+  return backoffMs === null ? askedMs : Math.max(untilMs, askedMs)
+}
+
+function toHealth(state: EndpointState, nowMs: number): HealthWrite {
+  const { backoffMs } = state.breaker.state
+  const untilMs = heldUntilMs(state, nowMs)
   const failingForMs = state.failingSinceMs === null ? null : nowMs - state.failingSinceMs
   const worth = failingForMs !== null && (failingForMs >= FAILING_WORTH_WRITING_MS || backoffMs !== null)
   return {
@@ -220,13 +253,13 @@ function toHealth(state: EndpointState, nowMs: number): HealthWrite {
     epoch: state.config?.health.epoch ?? 0,
     failingForMs: worth ? failingForMs : null,
     backoffMs,
-    backoffLeftMs: backoffMs === null ? null : Math.max(0, untilMs - nowMs),
+    backoffLeftMs: untilMs === 0 ? null : Math.max(0, untilMs - nowMs),
   }
 }
 
 function wasFailing(state: EndpointState): boolean {
   const health = state.config?.health
-  return (health?.failingSinceMs ?? null) !== null || (health?.backoffMs ?? null) !== null
+  return (health?.failingSinceMs ?? null) !== null || (health?.backoffUntilMs ?? null) !== null
 }
 
 /** The same key for what the configuration brought from the database. */
@@ -235,6 +268,7 @@ function healthInDatabase(state: EndpointState): string {
   return JSON.stringify([
     health?.epoch ?? 0,
     (health?.failingSinceMs ?? null) !== null,
-    { backoffMs: health?.backoffMs ?? null, untilMs: health?.backoffUntilMs ?? 0 },
+    health?.backoffMs ?? null,
+    health?.backoffUntilMs ?? 0,
   ])
 }

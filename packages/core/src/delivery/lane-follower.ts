@@ -1,8 +1,10 @@
 import { type BackgroundLoop, startLoop } from '../background-loop.ts'
 import type { Clock } from '../clock.ts'
 import { laneOf } from '../lanes/lane-number.ts'
+import type { OpenWork } from '../lanes/lane-progress.ts'
 import type { TakenLane } from '../lanes/lane-store.ts'
 import type { Logger } from '../logger.ts'
+import { RETRIES_FROM_START } from './delivery-reader.ts'
 import { DueRetryFinder } from './due-retry-finder.ts'
 import type { EndpointConfigs } from './endpoint-config.ts'
 import type { ReadAhead } from './read-ahead.ts'
@@ -19,12 +21,14 @@ export interface LaneFollowerOptions {
   logger: Logger
   /** Pause between looks for wake-ups while nothing happens, in ms. */
   idlePollMs: number
+  /** A delivery is to be tried again; `work` is to be done when it is recorded. */
+  onRetry(command: LaneCommand, work: OpenWork): void
 }
 
 const NO_EVENT = '00000000-0000-0000-0000-000000000000'
-const PAGES_PER_READ = 8
+const PAGES_PER_READ = 4
 /** Endpoints that wait to be read, beyond which no further page is looked at. */
-const MOST_WAITING = 4_000
+const MOST_WAITING = 2_000
 const BUSY_PAUSE_MS = 20
 
 /** Follows the log of dispatches for the lanes that are served: who has new deliveries, and which commands there are. */
@@ -56,8 +60,12 @@ export class LaneFollower {
 
   /** Retries that were just written: those already behind the look for due ones must not be missed. */
   noteRetries(retries: readonly WrittenRetry[]): void {
-    for (const { endpoint, dueMs } of retries) {
-      if (this.#due.isBehind(dueMs)) this.#hasRetries(endpoint)
+    for (const retry of retries) {
+      if (!this.#due.isBehind(retry)) continue
+      this.#hasRetries(retry.endpoint)
+      // It may also lie behind what was read of this endpoint: a record that took longer than the pause that it asks for.
+      const state = this.#o.served.states.get(retry.endpoint)
+      if (state !== undefined) state.retryKey = RETRIES_FROM_START
     }
   }
 
@@ -108,10 +116,11 @@ export class LaneFollower {
     // Enough to read as it is: who comes later waits in the log, where it takes no memory.
     const busy = readAhead.waiting > MOST_WAITING
     const full = busy || (await this.#readPages(served.readN))
-    for (const retry of await this.#due.next()) {
-      if (epoch !== served.epoch) return 0
-      this.#hasRetries(retry.endpoint)
-    }
+    const due = await this.#due.next()
+    if (epoch !== served.epoch) return 0
+    // What was read before lies in the future of such a clock, and what is written now before it.
+    if (this.#due.wentBack) for (const state of served.states.values()) state.retryKey = RETRIES_FROM_START
+    for (const endpoint of due) this.#hasRetries(endpoint)
     await this.#refresh()
     if (busy) return BUSY_PAUSE_MS
     return full || this.#due.more ? 0 : idlePollMs
@@ -180,7 +189,7 @@ export class LaneFollower {
       const state = served.open(endpoint, page.firsts[index]!, page.oldest!)
       if (!state.unread) state.readThrough(page.firsts[index]! - 1)
       state.checkThrough = Math.max(state.checkThrough, lane.checkThrough)
-      state.wake(page.lasts[index]!, page.oldest!, state.backlogged ? null : lane.open(page.n), now)
+      state.wake(page.lasts[index]!, page.oldest!, state.covers(page.oldest!) ? null : lane.open(page.n), now)
       this.#o.readAhead.feed(state)
     }
   }
@@ -191,8 +200,10 @@ export class LaneFollower {
     let resumes = false
     for (const command of page.commands) {
       const number = laneOf(command.endpoint)
-      if (!served.lanes.has(number) || (only !== null && !only.has(number))) continue
-      this.#command(command)
+      const lane = served.lanes.get(number)
+      if (lane === undefined || (only !== null && !only.has(number))) continue
+      if (command.kind !== 'retry') this.#command(command)
+      else if (!lane.frozen && page.n > lane.from) this.#o.onRetry(command, lane.open(page.n))
       resumes ||= command.kind === 'resume'
     }
     return resumes

@@ -13,6 +13,7 @@ import type { DeliveryItem } from './endpoint-state.ts'
 import { EndpointUpkeep } from './endpoint-upkeep.ts'
 import { createEndpointWriter } from './endpoint-writer.ts'
 import { LaneFollower } from './lane-follower.ts'
+import { ManualRetries } from './manual-retries.ts'
 import { ReadAhead } from './read-ahead.ts'
 import { createRecorder } from './recorder.ts'
 import { ResultWriter } from './result-writer.ts'
@@ -44,6 +45,7 @@ export interface LaneServerOptions {
 }
 
 const UPKEEP_EVERY_MS = 1_000
+const STUCK_AFTER_MS = 5_000
 
 /** Serves the endpoints of the lanes that this worker owns: read, send, judge, record. Wiring only. */
 export class LaneServer implements LaneHolder {
@@ -55,7 +57,9 @@ export class LaneServer implements LaneHolder {
   readonly #writer: ResultWriter
   readonly #upkeep: EndpointUpkeep
   readonly #followUp: AttemptFollowUp
+  readonly #manual: ManualRetries
   #upkeepLoop: BackgroundLoop | null = null
+  #stuckTimer: NodeJS.Timeout | null = null
   /** Lanes that are being given up, and who waits for each to be empty. */
   readonly #draining = new Map<number, () => void>()
 
@@ -65,9 +69,10 @@ export class LaneServer implements LaneHolder {
     const { sql, schema, clock, logger, lifecycle } = options
     const endpointWriter = createEndpointWriter(sql, schema)
     const covers = () => options.leaseCovers(options.attempt.deadlineMs)
+    const reader = createDeliveryReader(sql, schema)
     this.#readAhead = new ReadAhead({
       served: this.#served,
-      reader: createDeliveryReader(sql, schema),
+      reader,
       configs: options.configs,
       clock,
       logger,
@@ -85,6 +90,17 @@ export class LaneServer implements LaneHolder {
       clock,
       logger,
       idlePollMs: options.idlePollMs,
+      onRetry: (command, work) => this.#manual.ask(command, work),
+    })
+    this.#manual = new ManualRetries({
+      served: this.#served,
+      reader,
+      configs: options.configs,
+      readAhead: this.#readAhead,
+      clock,
+      logger,
+      mayStart: () => covers() && !this.#writer.full,
+      send: (item) => this.#sender.send(item),
     })
     this.#writer = new ResultWriter({
       recorder: createRecorder(sql, schema),
@@ -135,7 +151,8 @@ export class LaneServer implements LaneHolder {
         this.#readAhead.unread(state)
         this.#readAhead.feed(state)
       },
-      putBack: (item) => this.#readAhead.returned(item),
+      putBack: (item) => (item.manual === null ? this.#readAhead.returned(item) : this.#manual.notSent(item)),
+      manualWritten: (item, succeeded) => this.#manual.written(item, succeeded),
       refresh: (endpoint) => this.#follower.refresh(endpoint),
       ready: (state) => this.#sender.ready(state),
       feed: (state) => {
@@ -149,6 +166,7 @@ export class LaneServer implements LaneHolder {
   start(): void {
     this.#readAhead.start()
     this.#follower.start()
+    this.#manual.start()
     this.#sender.start()
     this.#upkeepLoop = startLoop({
       name: 'endpoint upkeep',
@@ -161,11 +179,27 @@ export class LaneServer implements LaneHolder {
     })
   }
 
+  /**
+   * Before the lanes are released. What is under way may end and be recorded; a database that does not take the records is not
+   * waited for longer than `STUCK_AFTER_MS`, and whoever serves the lanes next sends those deliveries once more.
+   */
+  beginStop(): void {
+    const { clock, logger } = this.#o
+    let since = clock.monotonic()
+    this.#stuckTimer ??= setInterval(() => {
+      if (this.#sender.inFlight > 0 || !this.#writer.busy) since = clock.monotonic()
+      if (clock.monotonic() - since < STUCK_AFTER_MS) return
+      logger.warn('posthaste: the last attempts could not be recorded before the end; they will be made again')
+      this.abandon()
+    }, 100)
+  }
+
   /** After all lanes were released. */
   async stop(): Promise<void> {
-    await Promise.all([this.#follower.stop(), this.#readAhead.stop(), this.#upkeepLoop?.stop()])
+    await Promise.all([this.#follower.stop(), this.#manual.stop(), this.#readAhead.stop(), this.#upkeepLoop?.stop()])
     this.#sender.stop()
     await this.#writer.flushed()
+    if (this.#stuckTimer !== null) clearInterval(this.#stuckTimer)
   }
 
   /** The dispatcher of this process has committed something. */
@@ -192,6 +226,10 @@ export class LaneServer implements LaneHolder {
       this.#draining.set(lane, resolve)
       this.#checkDrained()
     })
+    // A failure to write it is no reason to keep the lane.
+    await this.#upkeep.handOver(this.#served.inLane(lane)).catch((error: unknown) => {
+      this.#o.logger.warn('posthaste: what is known of endpoints could not be handed over', errorFields(error))
+    })
     const position = epoch === this.#served.epoch ? this.#position(lane) : 0
     if (epoch === this.#served.epoch) this.#served.removeLane(lane)
     return position
@@ -205,6 +243,7 @@ export class LaneServer implements LaneHolder {
   abandon(): void {
     this.#served.clear()
     this.#readAhead.clear()
+    this.#manual.clear()
     this.#sender.clear()
     this.#writer.clear()
     this.#upkeep.clear()

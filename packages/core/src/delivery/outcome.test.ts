@@ -38,7 +38,7 @@ function item(more: Partial<DeliveryItem> = {}): DeliveryItem {
     occurredAtMs: NOW,
     envelope: 0 as const,
   }
-  return Object.assign(state.addFresh(row), more)
+  return Object.assign(state.addFresh(row) as DeliveryItem, more)
 }
 
 describe('what an answer means', () => {

@@ -42,6 +42,12 @@ export class Queue<T> {
     return this.#items.length > this.#head ? this.#items.pop() : undefined
   }
 
+  /** Takes the first item out for which this holds, wherever it is. */
+  remove(matches: (item: T) => boolean): T | null {
+    const at = this.#items.findIndex((item, index) => index >= this.#head && matches(item))
+    return at < 0 ? null : (this.#items.splice(at, 1)[0] as T)
+  }
+
   clear(): void {
     this.#items = []
     this.#head = 0

@@ -22,7 +22,7 @@ const ENDPOINTS_PER_READ = 1_000
 const ROWS_PER_READ = 2_000
 const BYTES_PER_READ = 8_000_000
 /** Bounds of what is read and not yet begun. */
-const MOST_QUEUED_ROWS = 8_000
+const MOST_QUEUED_ROWS = 4_000
 const MOST_QUEUED_CHARACTERS = 16_000_000
 /** With nothing to read the loop sleeps until it is woken. */
 const ASLEEP_MS = 1_000
@@ -69,7 +69,7 @@ export class ReadAhead {
   /** This endpoint may have something to read. */
   feed(state: EndpointState): void {
     if (this.#hungry.has(state) || state.reading || state.unreadable) return
-    if (!state.unread && !state.retriesWaiting && state.config !== null) return
+    if (!state.wantsFresh && !state.retriesWaiting && state.config !== null) return
     this.#hungry.add(state)
     this.#loop?.wake()
   }
@@ -176,7 +176,7 @@ export class ReadAhead {
   }
 
   async #readFresh(states: readonly EndpointState[], epoch: number): Promise<void> {
-    const wanted = states.filter((state) => state.unread && state.fifoHeld.size === 0)
+    const wanted = states.filter((state) => state.wantsFresh)
     if (wanted.length === 0) return
     const share = Math.max(1, Math.floor(ROWS_PER_READ / wanted.length))
     let oldest = wanted[0]!.oldest
@@ -201,7 +201,7 @@ export class ReadAhead {
       const state = current.get(row.endpoint)
       if (state === undefined) continue
       counts.set(row.endpoint, (counts.get(row.endpoint) ?? 0) + 1)
-      state.addFresh(row)
+      if (state.addFresh(row) === null) continue
       this.#queuedRows++
       this.#queuedCharacters += row.dataText.length
     }

@@ -13,8 +13,12 @@ export interface Outcome {
   succeeded: boolean
   /** Nothing follows by itself. */
   final: boolean
+  /** It is being sent again at once: this attempt does not end it. */
+  again: boolean
   /** Due again: which step, in how many ms. Null: nothing is due. */
   next: { step: number; delayMs: number } | null
+  /** Somebody asked for it, beside the schedule: a success ends the retry that waits, a failure only changes its number. */
+  besideSchedule: boolean
 }
 
 /** A retry that was written: when it is due, in ms since 1970 by the database's clock. */
@@ -43,7 +47,7 @@ export function createRecorder(sql: Sql, schema: string): Recorder {
   const statement = `with me as (select token from ${s}.workers where token = $1::bigint and not fenced for share),
     r as materialized (select x.* from me, json_to_recordset($2::text::json) x(
       d uuid, n int, e int, o smallint, f boolean, st smallint, c smallint, at float8, td real, tc real, tt real, tf real,
-      t real, g text, er text, de text, rh text, rx text, rs smallint, nx smallint, nd float8, ln smallint, sq bigint, ev uuid)),
+      t real, g text, er text, de text, rh text, rx text, rs smallint, nx smallint, nd float8, ln smallint, sq bigint, ev uuid, m boolean)),
     written as (
       insert into ${s}.attempts (delivery_id, number, endpoint, seq, outcome, final, step, status, at, dns_ms, connect_ms, tls_ms,
         first_byte_ms, total_ms, signatures, error, detail, response_headers, response_excerpt)
@@ -51,7 +55,10 @@ export function createRecorder(sql: Sql, schema: string): Recorder {
       on conflict do nothing),
     gone as (
       delete from ${s}.retries q using r
-      where q.delivery_id = r.d and q.step = r.rs and r.nx is distinct from r.rs),
+      where q.delivery_id = r.d and ((q.step = r.rs and r.nx is distinct from r.rs) or (r.m and r.o = ${SUCCEEDED}))),
+    renumbered as (
+      update ${s}.retries q set number = greatest(q.number, r.n + 1) from r
+      where r.m and r.o <> ${SUCCEEDED} and q.delivery_id = r.d),
     due as (
       insert into ${s}.retries as q (delivery_id, step, endpoint, lane, seq, event_id, number, due_at)
       select d, nx, e, ln, sq, ev, n + 1, ${s}.clock() + nd * interval '1 millisecond' from r where nx is not null
@@ -76,7 +83,7 @@ export function createRecorder(sql: Sql, schema: string): Recorder {
 /** Members that are null or false by nature are left out: most attempts are successes with few of them. */
 function toJson(outcomes: readonly Outcome[], keepResponses: 'failed' | 'all' | 'none'): string {
   return JSON.stringify(
-    outcomes.map(({ item, retryStep, step, attempt, succeeded, final, next }) => {
+    outcomes.map(({ item, retryStep, step, attempt, succeeded, final, next, besideSchedule }) => {
       const { result } = attempt
       const { timings } = result
       const keep = keepResponses === 'all' || (keepResponses === 'failed' && !succeeded)
@@ -103,6 +110,7 @@ function toJson(outcomes: readonly Outcome[], keepResponses: 'failed' | 'all' | 
         rs: retryStep ?? undefined,
         nx: next?.step,
         nd: next?.delayMs,
+        m: besideSchedule || undefined,
         ...(next === null ? {} : { ln: laneOf(item.endpoint.no), ev: item.eventId }),
       }
     }),

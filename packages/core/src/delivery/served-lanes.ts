@@ -47,7 +47,10 @@ export class ServedLanes {
       config.state !== 'active' ||
       config.fifo ||
       state.breaker.open ||
-      state.failingSinceMs !== null
+      state.failingSinceMs !== null ||
+      // It has recovered since this was read.
+      config.health.failingSinceMs !== null ||
+      config.health.backoffUntilMs !== null
     )
       return
     this.#configs.set(state.no, config)

@@ -213,7 +213,9 @@ export function createLaneKeeper(options: LaneKeeperOptions): LaneKeeper {
       // Lanes are given back at once, so that nobody has to wait for the lease to run out. Where the database is away they
       // are found by that instead.
       try {
-        await Promise.all([...owned].map((lane) => giveUp(lane)))
+        // All of them to their end, also where one fails: their sends are under way.
+        const given = await Promise.allSettled([...owned].map((lane) => giveUp(lane)))
+        for (const result of given) if (result.status === 'rejected') throw result.reason
         await store.fence(token)
       } catch (error) {
         logger.warn('posthaste: lanes could not be given back at stop', errorFields(error))

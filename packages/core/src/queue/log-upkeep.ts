@@ -15,6 +15,8 @@ export function createLogUpkeep(sql: Sql, schema: string): LogUpkeep {
   const s = sql(schema)
   /** Where the last purge ended: nothing reads through the dead rows before it. */
   let purgedThrough: number | null = null
+  /** The same for dispatched commands: the newest one that is gone. */
+  let commandsThrough = '00000000-0000-0000-0000-000000000000'
   return {
     async run() {
       await sql.begin(async (tx) => {
@@ -40,6 +42,13 @@ export function createLogUpkeep(sql: Sql, schema: string): LogUpkeep {
           returning d.n)
         select max(n) through from gone`
       if (purged?.through != null) purgedThrough = purged.through as number
+      const [told] = await sql`with gone as (
+          delete from ${s}.commands c
+          where c.id > ${commandsThrough}::uuid and c.id < ${s}.id_floor(clock_timestamp() - ${KEEP_DISPATCHES}::interval)
+            and c.xid < (select pg_snapshot_xmin(d.snap) from ${s}.dispatches d order by d.n desc limit 1)
+          returning c.id)
+        select id::text from gone order by id desc limit 1`
+      if (told !== undefined) commandsThrough = told.id as string
       await sql`delete from ${s}.idempotency_keys where at < ${s}.clock() - interval '8 days'`
     },
   }

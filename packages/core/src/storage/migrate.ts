@@ -3,6 +3,10 @@ import { PosthasteError } from '../errors.ts'
 import type { Sql } from './connection.ts'
 import { logsAndLanes } from './migrations/0001-logs-and-lanes.ts'
 import { dispatchFunction } from './migrations/0002-dispatch.ts'
+import { attemptHours } from './migrations/0003-attempt-hours.ts'
+import { replays } from './migrations/0003-replays.ts'
+import { fixedSearchPath } from './migrations/0004-search-path.ts'
+import { readers } from './migrations/0005-readers.ts'
 
 export interface Migration {
   number: number
@@ -21,6 +25,9 @@ export function listMigrations(schema: string): Migration[] {
   return [
     { number: 1, name: 'logs-and-lanes', sql: logsAndLanes(schema) },
     { number: 2, name: 'dispatch', sql: dispatchFunction(schema, advisoryKey(schema, 'dispatch')) },
+    { number: 3, name: 'replays-and-statistics', sql: replays(schema) + attemptHours(schema) },
+    { number: 4, name: 'search-path', sql: fixedSearchPath(schema) },
+    { number: 5, name: 'readers', sql: readers(schema) },
   ]
 }
 
@@ -36,6 +43,8 @@ export async function migrate(sql: Sql, schema: string, installation: string): P
   return await sql.begin(async (tx) => {
     await tx.unsafe(`select pg_advisory_xact_lock(${advisoryKey(schema, 'migrate')})`)
     await tx.unsafe(`set local client_min_messages = warning`)
+    // Types, functions and operators in the migrations are Postgres' own, whatever path the role has.
+    await tx.unsafe(`set local search_path = pg_catalog, pg_temp`)
     await tx.unsafe(`create schema if not exists ${schema}`)
     await tx.unsafe(`create table if not exists ${schema}.migrations (
       number int primary key, name text not null, applied_at timestamptz not null default clock_timestamp())`)

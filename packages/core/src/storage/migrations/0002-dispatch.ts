@@ -29,6 +29,9 @@ declare
   dups boolean[];
   cmds text;
   n_commands int := 0;
+  replays json;
+  first_seq bigint;
+  replayed record;
   n_events int;
   done int := 0;
   n_deliveries int := 0;
@@ -82,10 +85,14 @@ begin
   n_events := cardinality(ids);
   full_page := n_events >= p_max_events;
 
-  -- Commands are few: all of a window's go into its first page.
+  -- Commands are few: all of a window's go into its first page. Those of replays are worked off here, the others are for the
+  -- owners of lanes.
   if pos.key_xid is null then
-    select json_agg(json_build_object('id', c.id, 'kind', c.kind, 'endpoint', c.endpoint, 'payload', c.payload)
-        order by c.xid, c.id)::text, count(*)::int into cmds, n_commands
+    select (json_agg(json_build_object('id', c.id, 'kind', c.kind, 'endpoint', c.endpoint, 'payload', c.payload)
+          order by c.xid, c.id) filter (where c.kind <> 'replay'))::text,
+        json_agg(json_build_object('endpoint', c.endpoint, 'chunk', c.payload::json) order by c.xid, c.id)
+          filter (where c.kind = 'replay'),
+        count(*)::int into cmds, replays, n_commands
     from (
       select c.* from ${s}.commands c
       where c.xid >= pg_snapshot_xmax(pos.snap) and c.xid < pg_snapshot_xmax(cur) and pg_visible_in_snapshot(c.xid, cur)
@@ -101,6 +108,33 @@ begin
     return;
   end if;
 
+  -- What replays ask for comes before the page's own events: an endpoint may be named twice, the second time with higher
+  -- sequence numbers. A repeated chunk finds its deliveries made.
+  first_seq := pos.last_seq;
+  if replays is not null then
+    -- Each command is parsed once: a chunk is 40 kB, and parsing it for each of its events took half a second.
+    with chunks as materialized (
+      select c.ord, x.endpoint, y.generation, y.events from json_array_elements(replays) with ordinality c(command, ord)
+      cross join json_to_record(c.command) x(endpoint int, chunk json)
+      cross join json_to_record(x.chunk) y(generation int, events uuid[])
+    ),
+    given as materialized (
+      select c.endpoint, c.generation, e.event, row_number() over (order by c.ord, e.ord) ord
+      from chunks c cross join unnest(c.events) with ordinality e(event, ord)
+    ),
+    made as (
+      insert into ${s}.deliveries (id, seq, event_id, endpoint, generation)
+      select ${s}.delivery_id(event, endpoint, generation), pos.last_seq + ord, event, endpoint, generation from given order by ord
+      on conflict do nothing
+      returning endpoint, seq, event_id
+    ),
+    woken as (select endpoint, min(seq) first, max(seq) last from made group by endpoint)
+    select (select count(*) from given) given, (select count(*)::int from made) made, array_agg(endpoint) endpoints,
+        array_agg(first) firsts, array_agg(last) lasts, (select event_id from made order by event_id limit 1) oldest
+      into replayed from woken;
+    first_seq := pos.last_seq + replayed.given;
+  end if;
+
   -- The first event with an idempotency key wins for seven days; a later one stays in the log as a duplicate.
   dups := array_fill(false, array[n_events]);
   if array_remove(keys, null) <> '{}' then
@@ -113,6 +147,12 @@ begin
     select array_agg(coalesce(k.event_id <> w.id, false) order by w.ord) into dups
       from unnest(accounts, keys, ids) with ordinality w(account, key, id, ord)
       left join ${s}.idempotency_keys k on k.account = w.account and k.key = w.key;
+    if true = any (dups) then
+      insert into ${s}.duplicates (event_id, first_id)
+        select w.id, k.event_id from unnest(accounts, keys, ids, dups) w(account, key, id, dup)
+        join ${s}.idempotency_keys k on k.account = w.account and k.key = w.key where w.dup
+        on conflict do nothing;
+    end if;
   end if;
 
   -- A page is cut by matches, not by events: whole events while they fit. done = how many events.
@@ -135,7 +175,7 @@ begin
     taken as (select * from w where upto <= p_max_matches),
     made as (
       insert into ${s}.deliveries (id, seq, event_id, endpoint)
-      select ${s}.delivery_id(t.id, t.endpoint, 0), pos.last_seq + row_number() over (order by t.ord, t.endpoint), t.id, t.endpoint
+      select ${s}.delivery_id(t.id, t.endpoint, 0), first_seq + row_number() over (order by t.ord, t.endpoint), t.id, t.endpoint
       from (select taken.id, taken.ord, unnest(taken.endpoints) endpoint from taken) t
       order by t.ord, t.endpoint
       on conflict do nothing
@@ -146,7 +186,7 @@ begin
         (select coalesce(max(upto), 0) from taken), array_agg(endpoint), array_agg(first), array_agg(last),
         (select event_id from made order by event_id limit 1)
       into done, n_deliveries, new_last_seq, wake_endpoints, wake_firsts, wake_lasts, oldest from woken;
-    new_last_seq := pos.last_seq + new_last_seq;
+    new_last_seq := first_seq + new_last_seq;
   end if;
 
   -- One event with more matches than a page holds is worked off by itself, endpoint by endpoint.
@@ -159,16 +199,24 @@ begin
     ),
     made as (
       insert into ${s}.deliveries (id, seq, event_id, endpoint)
-      select ${s}.delivery_id(ids[1], endpoint, 0), pos.last_seq + row_number() over (order by endpoint), ids[1], endpoint
+      select ${s}.delivery_id(ids[1], endpoint, 0), first_seq + row_number() over (order by endpoint), ids[1], endpoint
       from m order by endpoint
       on conflict do nothing
       returning endpoint, seq
     )
     select case when (select count(*) from m) = p_max_matches then (select max(endpoint) from m) end,
-        (select count(*) from m) + pos.last_seq, count(*)::int, array_agg(endpoint), array_agg(seq), array_agg(seq)
+        (select count(*) from m) + first_seq, count(*)::int, array_agg(endpoint), array_agg(seq), array_agg(seq)
       into open_endpoint, new_last_seq, n_deliveries, wake_endpoints, wake_firsts, wake_lasts from made;
     oldest := ids[1];
     if open_endpoint is null then done := 1; end if;
+  end if;
+
+  if replays is not null then
+    n_deliveries := n_deliveries + replayed.made;
+    wake_endpoints := replayed.endpoints || wake_endpoints;
+    wake_firsts := replayed.firsts || wake_firsts;
+    wake_lasts := replayed.lasts || wake_lasts;
+    oldest := least(replayed.oldest, oldest);
   end if;
 
   full_page := full_page or done < n_events or open_endpoint is not null;
@@ -178,7 +226,7 @@ begin
   values (pos.n + 1, pos.life, case when full_page then pos.snap else cur end, case when full_page then cur end,
     case when full_page then coalesce(xids[done], pos.key_xid, '0'::xid8) end,
     case when full_page then coalesce(ids[done], pos.key_id, zero) end,
-    open_endpoint, coalesce(new_last_seq, pos.last_seq), done, n_deliveries, oldest, wake_endpoints, wake_firsts,
+    open_endpoint, coalesce(new_last_seq, first_seq), done, n_deliveries, oldest, wake_endpoints, wake_firsts,
     wake_lasts, cmds);
   return query select pos.n + 1, done, n_deliveries, n_commands, full_page;
 end $$;

@@ -1,0 +1,120 @@
+/** The attempts of a delivery, with the requests that were sent: rebuilt from the event and the signatures that are kept. */
+import { sql } from 'drizzle-orm'
+import { ENVELOPES, requestHeaders } from '../delivery/attempt.ts'
+import { redactHeaders } from '../endpoints/endpoint-headers.ts'
+import { unpackSignatures } from '../signing/packed-signatures.ts'
+import { type Envelope, rebuildBody } from '../signing/sign.ts'
+import { type Queries, rfc3339, type Store } from '../storage/tables.ts'
+import { type DeliveryAttempt, MAX_ATTEMPTS_SHOWN } from './delivery-schemas.ts'
+
+/** Bodies in one answer, in characters; the newest attempt's is shown whatever its size. */
+const MOST_BODY_CHARACTERS = 2_097_152
+
+const OUTCOMES = ['succeeded', 'failed', 'expired', 'cancelled'] as const
+
+interface AttemptRow extends Record<string, unknown> {
+  number: number
+  outcome: number
+  step: number | null
+  status: number | null
+  at: string
+  at_seconds: number
+  dns_ms: number | null
+  connect_ms: number | null
+  tls_ms: number | null
+  first_byte_ms: number | null
+  total_ms: number | null
+  signatures: string | null
+  error: string | null
+  detail: string | null
+  response_headers: string | null
+  response_excerpt: string | null
+}
+
+interface EventRow extends Record<string, unknown> {
+  event_id: string
+  type: string
+  data: string
+  occurred_ms: number
+  envelope: number
+  header_names: string[]
+}
+
+/** Newest first. */
+export async function listAttempts(
+  store: Store,
+  queries: Queries,
+  uuid: string,
+  userAgent: string,
+): Promise<DeliveryAttempt[]> {
+  const s = sql.raw(store.schema)
+  const [event] = await queries.execute<EventRow>(sql`
+    select e.id::text event_id, e.type, e.data, extract(epoch from e.occurred_at)::float8 * 1000 occurred_ms, e.envelope,
+      p.header_names
+    from ${s}.deliveries d join ${s}.events e on e.id = d.event_id join ${s}.endpoints p on p.no = d.endpoint
+    where d.id = ${uuid}::uuid`)
+  const rows = await queries.execute<AttemptRow>(sql`
+    select number, outcome, step, status, ${rfc3339(sql`at`)} at, floor(extract(epoch from at))::float8 at_seconds, dns_ms,
+      connect_ms, tls_ms, first_byte_ms, total_ms, encode(signatures, 'hex') signatures, error, detail, response_headers,
+      response_excerpt
+    from ${s}.attempts where delivery_id = ${uuid}::uuid order by number desc limit ${MAX_ATTEMPTS_SHOWN}`)
+  let characters = 0
+  return rows.map((row) => {
+    const withBody = characters < MOST_BODY_CHARACTERS
+    characters += event?.data.length ?? 0
+    return {
+      number: row.number,
+      manual: row.step === null,
+      at: row.at,
+      outcome: OUTCOMES[row.outcome - 1] ?? 'failed',
+      status_code: row.status,
+      error_code: row.error,
+      error_message: row.detail,
+      timings: {
+        dns: milliseconds(row.dns_ms),
+        connect: milliseconds(row.connect_ms),
+        tls: milliseconds(row.tls_ms),
+        first_byte: milliseconds(row.first_byte_ms),
+        total: milliseconds(row.total_ms),
+      },
+      request: event === undefined ? null : rebuildRequest(uuid, event, row, userAgent, withBody),
+      response:
+        row.response_headers === null
+          ? null
+          : { headers: JSON.parse(row.response_headers), excerpt: row.response_excerpt },
+    }
+  })
+}
+
+function rebuildRequest(
+  uuid: string,
+  event: EventRow,
+  row: AttemptRow,
+  userAgent: string,
+  withBody: boolean,
+): DeliveryAttempt['request'] {
+  if (row.signatures === null) return null
+  const envelope = ENVELOPES[event.envelope] as Envelope
+  const { header, standard, body } = unpackSignatures(envelope, row.signatures)
+  const headers = requestHeaders({
+    userAgent,
+    type: event.type,
+    eventId: event.event_id,
+    deliveryId: uuid,
+    number: row.number,
+    timestamp: row.at_seconds,
+    header,
+    standard,
+  })
+  return {
+    headers: { ...Object.fromEntries(headers), ...redactHeaders(event.header_names) },
+    body: withBody
+      ? rebuildBody({ envelope, type: event.type, occurredAtMs: event.occurred_ms, dataText: event.data }, body)
+      : null,
+  }
+}
+
+/** A `real` of the database has seven digits, which are more than the clock gives. */
+export function milliseconds(value: number | null): number | null {
+  return value === null ? null : Math.round(value * 1000) / 1000
+}
