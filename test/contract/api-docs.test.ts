@@ -82,9 +82,11 @@ describe('snippets', () => {
   })
 
   test('call the service', async () => {
-    expect(snippets()).toHaveLength(5)
-    const data = (await run(snippets()[4] ?? '', 'data')) as { url: string }[]
+    expect(snippets()).toHaveLength(6)
+    const [endpoints = '', logs = ''] = snippets().slice(4)
+    const data = (await run(endpoints, 'data')) as { url: string }[]
     expect(data[0]?.url).toBe('https://your-app.com/hooks')
+    expect(await run(endpoints + logs, '[failed.data, replay.which, done, total]')).toEqual([[], 'missing', 0, null])
   })
 })
 
@@ -108,7 +110,7 @@ test('JSON blocks are what their schemas say', async () => {
 test('the table of routes is the route table', () => {
   const rows = [...text.matchAll(/^\| `(GET|POST|PUT|PATCH|DELETE) (\S+)` \| `(\w+)` \|/gm)]
   const documented = rows.map(([, method, path, permission]) => `${method} ${path} ${permission}`)
-  const routes = apiRoutes({ endpoints: api.endpoints, catalog: affiliateEvents })
+  const routes = apiRoutes({ ...api, catalog: affiliateEvents })
   expect(documented.toSorted()).toEqual(
     routes.map(({ method, path, permission }) => `${method} ${path} ${permission}`).toSorted(),
   )

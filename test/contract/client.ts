@@ -18,6 +18,8 @@ export interface AnswerBody {
   secret: string
   standard_webhooks_secret: string
   updated_at: string
+  event_id: string
+  deliveries: AnswerBody[]
   data: AnswerBody[]
   next_cursor: string | null
   code: string

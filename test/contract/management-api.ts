@@ -4,12 +4,19 @@ import { createHandler } from '../../packages/core/src/api/handler.ts'
 import { createIdempotency } from '../../packages/core/src/api/idempotency.ts'
 import type { Authorization, ManagementHandler, Permission } from '../../packages/core/src/api/index.ts'
 import { affiliateEvents } from '../../packages/core/src/catalog/affiliate-events.ts'
+import { systemClock } from '../../packages/core/src/clock.ts'
+import { createDeliveryService, type DeliveryService } from '../../packages/core/src/deliveries/delivery-service.ts'
+import { createEndpointConfigs } from '../../packages/core/src/delivery/endpoint-config.ts'
 import { createEndpointService, type EndpointService } from '../../packages/core/src/endpoints/endpoint-service.ts'
+import { createEventLog, type EventLog } from '../../packages/core/src/event-log/event-log-service.ts'
 import { createAddressPolicy } from '../../packages/core/src/http-client/address-guard.ts'
 import type { Lookup } from '../../packages/core/src/http-client/name-lookup.ts'
+import type { OutboundRequest, Transport } from '../../packages/core/src/http-client/transport.ts'
 import { checkEndpointUrlResolved } from '../../packages/core/src/http-client/url-policy.ts'
 import type { Logger } from '../../packages/core/src/logger.ts'
+import { createReplayService, type ReplayService } from '../../packages/core/src/replays/replay-service.ts'
 import { createKeyring, type Keyring } from '../../packages/core/src/signing/keyring.ts'
+import { createStatistics, type Statistics } from '../../packages/core/src/stats/stats-service.ts'
 import { connect, type Sql } from '../../packages/core/src/storage/connection.ts'
 import { migrate } from '../../packages/core/src/storage/migrate.ts'
 import { openStore, type Store } from '../../packages/core/src/storage/tables.ts'
@@ -19,6 +26,12 @@ export const SCHEMA = 'posthaste'
 
 export interface TestApi extends ManagementHandler {
   endpoints: EndpointService
+  deliveries: DeliveryService
+  eventLog: EventLog
+  replays: ReplayService
+  stats: Statistics
+  /** What tests of endpoints sent: answered 200, or 503 where the URL says so. */
+  sent: OutboundRequest[]
   store: Store
   sql: Sql
   keyring: Keyring
@@ -57,8 +70,32 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
     onChange: () => void changes++,
     ...(options.maxEndpointsPerAccount === undefined ? {} : { maxEndpointsPerAccount: options.maxEndpointsPerAccount }),
   })
+  const sent: OutboundRequest[] = []
+  const onChange = () => void changes++
+  const deliveries = createDeliveryService({
+    store,
+    catalog: affiliateEvents,
+    test: {
+      catalog: affiliateEvents,
+      configs: createEndpointConfigs(sql, SCHEMA, keyring, systemClock),
+      transport: scriptedTransport(sent),
+      clock: systemClock,
+      userAgent: 'Posthaste/test',
+      deadlineMs: 1_000,
+      envelope: 0,
+    },
+    requireInstallation: async () => {},
+    onChange,
+  })
+  const eventLog = createEventLog(store)
+  const replays = createReplayService({ store, catalog: affiliateEvents, onChange })
+  const stats = createStatistics(store, systemClock)
   const handler = createHandler({
     endpoints,
+    deliveries,
+    eventLog,
+    replays,
+    stats,
     catalog: affiliateEvents,
     idempotency: createIdempotency(store, keyring),
     tenancy: options.tenancy ?? 'multi',
@@ -68,6 +105,11 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
   return {
     handler,
     endpoints,
+    deliveries,
+    eventLog,
+    replays,
+    stats,
+    sent,
     store,
     sql,
     keyring,
@@ -77,6 +119,18 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
       await sql.end({ timeout: 5 })
       await database.drop()
     },
+  }
+}
+
+function scriptedTransport(sent: OutboundRequest[]): Transport {
+  return {
+    async send(request) {
+      sent.push(request)
+      const statusCode = request.url.includes('/down') ? 503 : 200
+      const timings = { dns: 1.5, connect: 2, tls: 3.25, firstByte: 4, total: 11 }
+      return { kind: 'response', statusCode, headers: { server: 'test' }, retryAfter: null, excerpt: 'thanks', timings }
+    },
+    close: async () => {},
   }
 }
 

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Permission } from '../../packages/core/src/api/index.ts'
 import { type Adapter, adapters, type Mounted } from './adapters.ts'
 import { call } from './client.ts'
+import { seedEvent } from './delivery-log.ts'
 import { freshAccount, startTestApi, type TestApi } from './management-api.ts'
 
 let api: TestApi
@@ -24,10 +25,36 @@ const OPERATIONS: [method: string, path: string, permission: Permission, body?: 
   ['PUT', '/{id}', 'write', BODY],
   ['POST', '/{id}/rotate-secret', 'write', {}],
   ['GET', '/{id}/secret', 'secrets'],
+  ['GET', '/{id}/deliveries', 'read'],
+  ['GET', '/{id}/stats', 'read'],
+  ['POST', '/{id}/test', 'test', {}],
+  ['POST', '/{id}/replay', 'replay', { since: '2020-01-01T00:00:00Z', which: 'all' }],
+  ['GET', '/deliveries/{delivery}', 'read'],
+  ['POST', '/deliveries/{delivery}/retry', 'replay'],
+  ['GET', '/replays/{replay}', 'read'],
+  ['DELETE', '/replays/{replay}', 'replay'],
+  ['GET', '/events', 'read'],
+  ['GET', '/events/{event}', 'read'],
   ['GET', '/event-types', 'read'],
   ['GET', '/openapi.json', 'read'],
   ['DELETE', '/{id}', 'write'],
 ]
+
+/** The path with ids of things that exist, made where it names them. */
+async function fillPath(path: string, account: string, endpoint: string): Promise<string> {
+  const ids: Record<string, () => Promise<string | undefined>> = {
+    id: async () => endpoint,
+    event: () => seedEvent(api.sql, account, 'commission.approved'),
+    async delivery() {
+      await seedEvent(api.sql, account, 'commission.approved')
+      return (await api.deliveries.list(account, endpoint)).data[0]?.id
+    },
+    replay: async () =>
+      (await api.replays.start(account, endpoint, { since: '2020-01-01T00:00:00Z', which: 'all' })).id,
+  }
+  const [placeholder, name = ''] = /\{(\w+)\}/.exec(path) ?? []
+  return placeholder === undefined ? path : path.replace(placeholder, (await ids[name]?.()) ?? '')
+}
 
 describe.each(adapters)('$name', (adapter: Adapter) => {
   let mounted: Mounted
@@ -39,7 +66,7 @@ describe.each(adapters)('$name', (adapter: Adapter) => {
   test.each(OPERATIONS)('%s %s needs %s and nothing else', async (method, path, permission, body) => {
     const account = freshAccount()
     const { json } = await call(mounted, 'POST', '/', { account, body: BODY })
-    const target = path.replace('{id}', json.id)
+    const target = await fillPath(path, account, json.id)
     const sent = body === undefined ? {} : { body }
     const others = PERMISSIONS.filter((other) => other !== permission)
     for (const permissions of [others, []]) {

@@ -1,7 +1,7 @@
 import { hostname } from 'node:os'
 import { createHandler, createIdempotency, type Handler } from './api/index.ts'
 import { affiliateEvents } from './catalog/affiliate-events.ts'
-import type { AnyCatalog, Catalog, EventData, EventType } from './catalog/define-events.ts'
+import type { AnyCatalog, EventData, EventType } from './catalog/define-events.ts'
 import { checkOptions, type Tenancy, type WebhooksOptions } from './config.ts'
 import { createDeliveryService, type Deliveries } from './deliveries/delivery-service.ts'
 import { createEndpointConfigs } from './delivery/endpoint-config.ts'
@@ -218,5 +218,3 @@ export function createWebhooks<C extends AnyCatalog = typeof affiliateEvents, T 
     },
   }
 }
-
-export type { AnyCatalog, Catalog }

@@ -179,3 +179,63 @@ test('enabling brings a clean record, another change does not', () => {
   endpoint.applyConfig({ ...config, health: { ...config.health, epoch: 1 } }, 0)
   expect(endpoint.breaker.open).toBe(false)
 })
+
+describe('what somebody asked for', () => {
+  const retry = (seq: number) => ({ ...row(seq), step: 1, number: 2, due: '2025-01-01' })
+  const asked = (retryAtMs: number | null = null) => ({ attempts: 0, retryAtMs, work: work().mark })
+
+  test('is taken out of its queue, unless it is under way', () => {
+    const endpoint = state()
+    endpoint.wake(3, OLDEST, null, 0)
+    for (const seq of [1, 2, 3]) endpoint.addFresh(row(seq))
+    endpoint.addRetry(retry(9))
+    expect(endpoint.takeOut('d8')).toBeNull()
+    expect(endpoint.take(0, 0)?.id).toBe('d9')
+    expect(endpoint.takeOut('d9')).toBe('under way')
+    expect(endpoint.take(0, 0)?.id).toBe('d1')
+    expect(endpoint.takeOut('d1')).toBe('under way')
+    const taken = endpoint.takeOut('d2')
+    expect(taken).toMatchObject({ id: 'd2', step: 0 })
+    expect(endpoint.takeOut('d2')).toBe('under way')
+    expect(endpoint.take(0, 0)?.id).toBe('d3')
+    expect(endpoint.recordedThrough).toBe(0)
+  })
+
+  test('for the first time: its first step, and what is read of it meanwhile is not sent again', () => {
+    const endpoint = state()
+    endpoint.wake(3, OLDEST, null, 0)
+    endpoint.addFresh(row(1))
+    const before = endpoint.readGeneration
+    const item = endpoint.beginManual(row(3), 0, asked())
+    expect(item).toMatchObject({ number: 1, step: 0 })
+    expect(endpoint.checkThrough).toBe(3)
+    expect(endpoint.readGeneration).toBeGreaterThan(before)
+    expect(endpoint.idle).toBe(false)
+    endpoint.addFresh(row(2))
+    expect(endpoint.addFresh(row(3))).toBeNull()
+    expect([endpoint.queued, endpoint.unread]).toEqual([2, false])
+    for (const id of ['d1', 'd2']) {
+      const taken = endpoint.take(0, 0)
+      expect(taken?.id).toBe(id)
+      endpoint.settle(taken!)
+    }
+    expect(endpoint.recordedThrough).toBe(2)
+    const during = endpoint.readGeneration
+    endpoint.settle(item)
+    endpoint.endManual(item)
+    expect(endpoint.recordedThrough).toBe(3)
+    expect(endpoint.readGeneration).toBeGreaterThan(during)
+    expect(endpoint.takeOut('d3')).toBeNull()
+  })
+
+  test('beside the schedule: no step, and the retry that waits is not sent meanwhile', () => {
+    const endpoint = state()
+    const item = endpoint.beginManual(row(9), 1, asked(60_000))
+    expect(item).toMatchObject({ number: 2, step: null, retryStep: null })
+    expect(endpoint.addRetry(retry(9))).toBeNull()
+    expect(endpoint.queued).toBe(0)
+    endpoint.settle(item)
+    endpoint.endManual(item)
+    expect(endpoint.addRetry(retry(9))).toMatchObject({ id: 'd9', step: 1 })
+  })
+})
