@@ -61,7 +61,7 @@ const CASES: Record<string, { code: string; expected: string | null }> = {
   'core/src/lanes/worker.ts': { code: "export const g = import('graphile-worker')", expected: 'Only queue may import' },
   'core/src/emit/drizzle.ts': {
     code: "import 'drizzle-orm/pg-core'",
-    expected: 'Only storage, endpoints, deliveries, event-log, replays, stats may import drizzle-orm',
+    expected: 'Only storage may import drizzle-orm',
   },
   'core/src/dispatch/pg.ts': { code: "import 'pg'", expected: 'Only storage, queue may import pg' },
   'core/src/api/sql.ts': { code: "import 'postgres'", expected: 'Only storage may import postgres' },

@@ -47,7 +47,8 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
 /** Libraries that only these layers may import. */
 const HOMES: Readonly<Record<string, readonly string[]>> = {
   'graphile-worker': ['queue'],
-  'drizzle-orm': ['storage', ...SERVICES],
+  // storage/orm.ts loads it by require: see there for why nobody should import it.
+  'drizzle-orm': ['storage'],
   postgres: ['storage'],
   // graphile-worker's driver, of which the queue is handed a pool.
   pg: ['storage', 'queue'],

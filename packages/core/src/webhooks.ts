@@ -72,7 +72,10 @@ export interface Webhooks<C extends AnyCatalog = typeof affiliateEvents, T exten
    *   NOT_JSON, INVALID_DATA, PAYLOAD_TOO_LARGE, IDEMPOTENCY_KEY_INVALID: all before the database is touched
    */
   emit<N extends EventType<C>>(...args: EmitArguments<C, N, T>): Promise<EmittedEvent>
-  /** Many events, a thousand per statement, in order; all are checked before the first is written. Throws as `emit`. */
+  /**
+   * Many events, a thousand per statement, in order; all are checked before the first is written. With `{ tx: 'own' }` each
+   * thousand commits by itself. Throws as `emit`.
+   */
   emitMany(events: readonly BulkEvent<C, T>[], options?: { tx?: HostTransaction | 'own' }): Promise<EmittedEvent[]>
   /** An emitter for this transaction. @throws PosthasteError INVALID_TRANSACTION */
   withTransaction(tx: HostTransaction): BoundEmitter<C, T>

@@ -1,9 +1,10 @@
 /** The attempts of a delivery, with the requests that were sent: rebuilt from the event and the signatures that are kept. */
-import { sql } from 'drizzle-orm'
+
 import { ENVELOPES, requestHeaders } from '../delivery/attempt.ts'
 import { redactHeaders } from '../endpoints/endpoint-headers.ts'
 import { unpackSignatures } from '../signing/packed-signatures.ts'
 import { type Envelope, rebuildBody } from '../signing/sign.ts'
+import { sql } from '../storage/orm.ts'
 import { type Queries, rfc3339, type Store } from '../storage/tables.ts'
 import { type DeliveryAttempt, MAX_ATTEMPTS_SHOWN } from './delivery-schemas.ts'
 

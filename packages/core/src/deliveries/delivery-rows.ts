@@ -1,9 +1,10 @@
 /** The queries of the delivery log. Every one of them that is given an account finds that account's deliveries only. */
-import { type SQL, sql } from 'drizzle-orm'
+
 import { idFloor, timeOfId } from '../endpoints/time-range.ts'
 import { PosthasteError } from '../errors.ts'
 import { requirePublicId, toPublicId } from '../ids.ts'
 import { laneOf } from '../lanes/lane-number.ts'
+import { type SQL, sql } from '../storage/orm.ts'
 import { type Queries, rfc3339, type Store } from '../storage/tables.ts'
 import type { Delivery, DeliveryStatus } from './delivery-schemas.ts'
 import { attemptedThrough, deliveryFacts, STATUS } from './delivery-status.ts'

@@ -1,10 +1,11 @@
 /** The delivery log: what was sent to an endpoint, and what became of it; and to try again, or to try out. */
-import { sql } from 'drizzle-orm'
+
 import type { AnyCatalog } from '../catalog/define-events.ts'
 import { decodeCursor, encodeCursor, type Page } from '../endpoints/page-cursor.ts'
 import { toRange } from '../endpoints/time-range.ts'
 import { validateInput } from '../endpoints/validate-input.ts'
 import { PosthasteError } from '../errors.ts'
+import { sql } from '../storage/orm.ts'
 import type { PreparedWrite, Store } from '../storage/tables.ts'
 import { listAttempts } from './attempt-rows.ts'
 import { findDelivery, findLoggedEndpoint, listDeliveries } from './delivery-rows.ts'

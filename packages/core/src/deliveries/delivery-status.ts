@@ -1,5 +1,5 @@
 /** A delivery's status follows from its attempts, its waiting retry and its endpoint; this is the one place that says how. */
-import { type SQL, sql } from 'drizzle-orm'
+import { type SQL, sql } from '../storage/orm.ts'
 
 /**
  * What the status is derived from, joined to rows that have a delivery as `d`. `p` is its endpoint, `e` its event, `a` sums its

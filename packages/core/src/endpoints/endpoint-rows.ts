@@ -1,8 +1,9 @@
 /** The queries of the endpoint service. Every one of them that is given an account finds that account's endpoints only. */
-import { and, count, desc, eq, isNull, lt, notInArray, sql } from 'drizzle-orm'
-import type { PgUpdateSetSource } from 'drizzle-orm/pg-core'
+
 import { PosthasteError } from '../errors.ts'
 import { requirePublicId, toPublicId } from '../ids.ts'
+import type { PgUpdateSetSource } from '../storage/orm.ts'
+import { and, count, desc, eq, isNull, lt, notInArray, sql } from '../storage/orm.ts'
 import { type Queries, rfc3339, type Store, type Tables, type WriteScope } from '../storage/tables.ts'
 import { redactHeaders } from './endpoint-headers.ts'
 import type { Endpoint } from './endpoint-schemas.ts'

@@ -1,7 +1,8 @@
 /** Sealing of what an endpoint keeps secret, and the change of its signing secret. */
-import { type SQL, sql } from 'drizzle-orm'
+
 import type { Keyring } from '../signing/keyring.ts'
 import { standardWebhooksSecret } from '../signing/signing-secret.ts'
+import { type SQL, sql } from '../storage/orm.ts'
 import { endpointSealContext, type SealedEndpointColumn, type Store } from '../storage/tables.ts'
 import type { EndpointRow } from './endpoint-rows.ts'
 import type { EndpointSecret } from './endpoint-schemas.ts'

@@ -1,5 +1,5 @@
 /** The event log: what was emitted in an account, newest first, and the deliveries of each event. */
-import { type SQL, sql } from 'drizzle-orm'
+
 import { isOfType, LOOKED_THROUGH_PER_PAGE, listDeliveriesOfEvents } from '../deliveries/delivery-rows.ts'
 import type { Delivery } from '../deliveries/delivery-schemas.ts'
 import { decodeCursor, encodeCursor, type Page } from '../endpoints/page-cursor.ts'
@@ -7,6 +7,7 @@ import { idFloor, timeOfId, toRange } from '../endpoints/time-range.ts'
 import { validateInput } from '../endpoints/validate-input.ts'
 import { PosthasteError } from '../errors.ts'
 import { requirePublicId, toPublicId } from '../ids.ts'
+import { type SQL, sql } from '../storage/orm.ts'
 import { type Queries, rfc3339, type Store } from '../storage/tables.ts'
 import {
   type EventQuery,

@@ -1,10 +1,11 @@
 /** Bulk replays: resending to one endpoint what failed, what it missed, or all. */
-import { type SQL, sql } from 'drizzle-orm'
+
 import type { AnyCatalog } from '../catalog/define-events.ts'
 import { idFloor, toRange } from '../endpoints/time-range.ts'
 import { invalidInput, validateInput } from '../endpoints/validate-input.ts'
 import { PosthasteError } from '../errors.ts'
 import { requirePublicId, toPublicId } from '../ids.ts'
+import { type SQL, sql } from '../storage/orm.ts'
 import { type PreparedWrite, type Queries, rfc3339, type Store } from '../storage/tables.ts'
 import { type Replay, type ReplayInput, replayInputSchema } from './replay-schemas.ts'
 

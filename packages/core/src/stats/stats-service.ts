@@ -1,5 +1,5 @@
 /** Statistics of an endpoint: how many deliveries of which status, how quick, and hour by hour. */
-import { sql } from 'drizzle-orm'
+
 import type { Clock } from '../clock.ts'
 import { findLoggedEndpoint, type LoggedEndpoint } from '../deliveries/delivery-rows.ts'
 import { attemptedThrough } from '../deliveries/delivery-status.ts'
@@ -7,6 +7,7 @@ import { toRange } from '../endpoints/time-range.ts'
 import { invalidInput, validateInput } from '../endpoints/validate-input.ts'
 import { PosthasteError } from '../errors.ts'
 import { laneOf } from '../lanes/lane-number.ts'
+import { sql } from '../storage/orm.ts'
 import type { Queries, Store } from '../storage/tables.ts'
 import { LatencyHistogram } from './latency-histogram.ts'
 import { DEFAULT_HOURS, HOUR_MS, MAX_DAYS, type Stats, type StatsQuery, statsQuerySchema } from './stats-schemas.ts'

@@ -1,5 +1,5 @@
 /** The answers of keyed POSTs, kept for a day. Fingerprint and answer are sealed text. */
-import { and, eq, sql } from 'drizzle-orm'
+import { and, eq, sql } from './orm.ts'
 import type { Queries, Store, WriteScope } from './tables.ts'
 
 /** From the contract. */

@@ -2,11 +2,23 @@
  * The small tables that the management API reads and writes, for drizzle, and the one way to reach them. The migrations make
  * them; `tables.test.ts` compares the two. Logs are written by SQL functions and have no definition here.
  */
-import { DrizzleQueryError, type SQL, sql } from 'drizzle-orm'
-import { boolean, integer, PgSchema, primaryKey, text, timestamp, uuid } from 'drizzle-orm/pg-core'
-import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
+
 import type { Sql } from './connection.ts'
 import { advisoryKey } from './migrate.ts'
+import {
+  boolean,
+  DrizzleQueryError,
+  drizzle,
+  integer,
+  PgSchema,
+  type PostgresJsDatabase,
+  primaryKey,
+  type SQL,
+  sql,
+  text,
+  timestamp,
+  uuid,
+} from './orm.ts'
 
 const moment = (name: string) => timestamp(name, { withTimezone: true, mode: 'string' })
 

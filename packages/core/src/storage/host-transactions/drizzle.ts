@@ -1,4 +1,4 @@
-import { sql as drizzleSql, type SQL } from 'drizzle-orm'
+import { sql as drizzleSql, type SQL } from '../orm.ts'
 import { type OpenTransaction, refusal, rowsOf, type StatementValues } from './open-transaction.ts'
 
 /** What `db.transaction(async (tx) => …)` of Drizzle hands out, over any of its Postgres drivers. */

@@ -48,10 +48,6 @@ begin
   end if;
   select * into pos from ${s}.dispatches d order by d.n desc limit 1;
   cur := coalesce(pos.win, pg_current_snapshot());
-  if pos.win is null and pg_snapshot_xmax(cur) = pg_snapshot_xmax(pos.snap) and pg_snapshot_xmin(cur) = pg_snapshot_xmin(pos.snap) then
-    return query select pos.n, 0, 0, 0, false;
-    return;
-  end if;
 
   -- The window: visible in cur, not in pos.snap. Transactions that were open at the last look and are finished now, each
   -- on its own; then everything newer, cut at the transactions that are open now, so that a look never reads through the
