@@ -20,6 +20,8 @@ export default defineConfig({
     globalSetup: ['test/support/global-setup.ts'],
     reporters: process.env.CI ? ['default', './test/support/closing-line-reporter.ts'] : ['default'],
     pool: 'forks',
+    // Most tests wait for a database, a receiver or a lease: on two cores, two at a time leave a third of the machine idle.
+    maxWorkers: 4,
     testTimeout: 20_000,
     hookTimeout: 30_000,
     teardownTimeout: 20_000,

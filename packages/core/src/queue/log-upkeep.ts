@@ -19,11 +19,7 @@ export function createLogUpkeep(sql: Sql, schema: string): LogUpkeep {
   let commandsThrough = '00000000-0000-0000-0000-000000000000'
   return {
     async run() {
-      await sql.begin(async (tx) => {
-        // Attaching a partition must never make a host's transaction wait for long.
-        await tx`set local lock_timeout = '200ms'`
-        await tx`select ${s}.make_partitions(clock_timestamp(), clock_timestamp() + ${AHEAD}::interval)`
-      })
+      await sql`select ${s}.make_partitions(clock_timestamp(), clock_timestamp() + ${AHEAD}::interval)`
       if (purgedThrough === null) {
         const [oldest] = await sql`select coalesce(min(n), 0) - 1 n from ${s}.dispatches`
         purgedThrough = oldest!.n as number

@@ -11,6 +11,9 @@ type Types = { bigint: typeof BIGINT }
 
 export type Sql = postgres.Sql<{ bigint: number }>
 
+/** What `begin()` hands to its callback. */
+export type TransactionSql = postgres.TransactionSql<{ bigint: number }>
+
 /**
  * The pause in seconds before a connection that failed is made again. The default of postgres.js grows to 20 s, which a server
  * that was away for moments would cost us in delivery; the loops that ask have growing pauses of their own.
@@ -42,4 +45,29 @@ export function connect(database: DatabaseOption, max: number): Sql {
     connect_timeout,
     connection: { application_name: 'posthaste', ...connection },
   })
+}
+
+/**
+ * For the callback of `begin()`. When a transaction's connection is lost, postgres.js 3.4.9 answers the callback's rejection
+ * with a `rollback` on that connection, whose socket is gone: a TypeError in a `setImmediate`, which nobody can catch and
+ * which ends the host's process. So the callback does not end then; `begin()` itself rejects when the connection closes.
+ */
+export async function untilConnectionLost<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (!isConnectionLost(error)) throw error
+    return await new Promise<never>(() => {})
+  }
+}
+
+/** Ours (`CONNECTION_CLOSED` …) and the server's last words: class 08, and 57P01 to 57P03 (PostgreSQL, appendix A). */
+function isConnectionLost(error: unknown): boolean {
+  for (let at: unknown = error; at instanceof Error; at = at.cause) {
+    const code = (at as { code?: unknown }).code
+    if (typeof code !== 'string') continue
+    if (code.startsWith('CONNECTION_') || code.startsWith('08') || /^57P0[123]$/.test(code)) return true
+    if (code === 'ECONNRESET' || code === 'EPIPE') return true
+  }
+  return false
 }

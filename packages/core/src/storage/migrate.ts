@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { PosthasteError } from '../errors.ts'
-import type { Sql } from './connection.ts'
+import { type Sql, type TransactionSql, untilConnectionLost } from './connection.ts'
 import { logsAndLanes } from './migrations/0001-logs-and-lanes.ts'
 import { dispatchFunction } from './migrations/0002-dispatch.ts'
 import { attemptHours } from './migrations/0003-attempt-hours.ts'
@@ -40,7 +40,9 @@ export function listMigrations(schema: string): Migration[] {
  */
 export async function migrate(sql: Sql, schema: string, installation: string): Promise<number[]> {
   const migrations = listMigrations(schema)
-  return await sql.begin(async (tx) => {
+  return await sql.begin((tx) => untilConnectionLost(() => migrateIn(tx)))
+
+  async function migrateIn(tx: TransactionSql): Promise<number[]> {
     await tx.unsafe(`select pg_advisory_xact_lock(${advisoryKey(schema, 'migrate')})`)
     await tx.unsafe(`set local client_min_messages = warning`)
     // Types, functions and operators in the migrations are Postgres' own, whatever path the role has.
@@ -64,7 +66,7 @@ export async function migrate(sql: Sql, schema: string, installation: string): P
     }
     await tx.unsafe(`insert into ${schema}.installation (name) values ($1) on conflict do nothing`, [installation])
     return applied
-  })
+  }
 }
 
 /**

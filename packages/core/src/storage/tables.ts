@@ -3,7 +3,7 @@
  * them; `tables.test.ts` compares the two. Logs are written by SQL functions and have no definition here.
  */
 
-import type { Sql } from './connection.ts'
+import { type Sql, untilConnectionLost } from './connection.ts'
 import { advisoryKey } from './migrate.ts'
 import {
   boolean,
@@ -150,9 +150,12 @@ export function openStore(client: Sql, schema: string): Store {
     async write(work) {
       const callbacks: (() => void)[] = []
       const result = await withPlainErrors(() =>
-        database.transaction((tx) => work({ queries: tx, afterCommit: (callback) => void callbacks.push(callback) }), {
-          isolationLevel: 'read committed',
-        }),
+        database.transaction((tx) =>
+          untilConnectionLost(async () => {
+            await tx.execute(sql`set transaction isolation level read committed`)
+            return await work({ queries: tx, afterCommit: (callback) => void callbacks.push(callback) })
+          }),
+        ),
       )
       for (const callback of callbacks) callAfterCommit(callback)
       return result

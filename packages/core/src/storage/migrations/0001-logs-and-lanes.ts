@@ -308,7 +308,9 @@ end $$;
 function partitions(s: string): string {
   return /* sql */ `
 -- Weekly partitions of the logs, made ahead. LIKE + ATTACH waits for no emitter (CREATE … PARTITION OF does).
-create function ${s}.make_partitions(p_from timestamptz, p_until timestamptz) returns int language plpgsql as $$
+-- Its lock_timeout: attaching must never make a host's transaction wait for long.
+create function ${s}.make_partitions(p_from timestamptz, p_until timestamptz) returns int language plpgsql
+  set lock_timeout = '200ms' as $$
 declare
   week timestamptz := date_trunc('week', p_from at time zone 'UTC') at time zone 'UTC';
   parent text;
