@@ -7,12 +7,35 @@ export type DatabaseOption = string | postgres.Options<{}>
 /** 64-bit integers come as numbers: ours (sequence numbers, tokens) stay below 2^53. */
 const BIGINT: postgres.PostgresType<number> = { to: 20, from: [20], serialize: String, parse: Number }
 
-type Types = { bigint: typeof BIGINT }
+/**
+ * Arrays, which postgres.js otherwise learns of by a query of its own on each new connection. That query's promise is nobody's:
+ * where the connection ends during it (3.4.9), its rejection is unhandled, which ends the host's process.
+ */
+const NUMBERS: postgres.PostgresType<number[] | string> = {
+  to: 1007,
+  // smallint[], int[], bigint[], double precision[]
+  from: [1005, 1007, 1016, 1022],
+  serialize: arrayText,
+  parse: (text: string) => (text === '{}' ? [] : text.slice(1, -1).split(',').map(Number)),
+}
+const TEXTS: postgres.PostgresType<string[] | string> = {
+  to: 1009,
+  // text[], varchar[], uuid[]
+  from: [1009, 1015, 2951],
+  serialize: arrayText,
+  parse: parseTexts,
+}
 
-export type Sql = postgres.Sql<{ bigint: number }>
+type Types = { bigint: typeof BIGINT; numbers: typeof NUMBERS; texts: typeof TEXTS }
+
+export type Sql = postgres.Sql<{ bigint: number; numbers: number[] | string; texts: string[] | string }>
 
 /** What `begin()` hands to its callback. */
-export type TransactionSql = postgres.TransactionSql<{ bigint: number }>
+export type TransactionSql = postgres.TransactionSql<{
+  bigint: number
+  numbers: number[] | string
+  texts: string[] | string
+}>
 
 /**
  * The pause in seconds before a connection that failed is made again. The default of postgres.js grows to 20 s, which a server
@@ -34,7 +57,8 @@ export function connect(database: DatabaseOption, max: number): Sql {
     backoff,
     onnotice: () => {},
     connection: { application_name: 'posthaste' },
-    types: { bigint: BIGINT },
+    types: { bigint: BIGINT, numbers: NUMBERS, texts: TEXTS },
+    fetch_types: false,
   }
   if (typeof database === 'string') return postgres<Types>(database, options)
   const { connection, idle_timeout = 60, connect_timeout = 10, ...rest } = database
@@ -70,4 +94,26 @@ function isConnectionLost(error: unknown): boolean {
     if (code === 'ECONNRESET' || code === 'EPIPE') return true
   }
   return false
+}
+
+/** An array as Postgres reads it (PostgreSQL, section 8.15.2). What is text already was made so by drizzle. */
+function arrayText(value: readonly (string | number | null)[] | string): string {
+  if (typeof value === 'string') return value
+  const elements = value.map((element) =>
+    element === null
+      ? 'NULL'
+      : typeof element === 'number'
+        ? String(element)
+        : `"${element.replace(/["\\]/g, '\\$&')}"`,
+  )
+  return `{${elements.join(',')}}`
+}
+
+/** One-dimensional arrays of text, as Postgres writes them: elements in quotes where they need it, backslash before `"` and `\\`. */
+function parseTexts(text: string): string[] {
+  const elements: string[] = []
+  for (const [, quoted, plain] of text.matchAll(/"((?:[^"\\]|\\.)*)"|([^{},"]+)/g)) {
+    elements.push(quoted === undefined ? (plain as string) : quoted.replace(/\\(.)/g, '$1'))
+  }
+  return elements
 }
