@@ -1,4 +1,5 @@
 import type { Sql } from '../storage/connection.ts'
+import { workerFence } from '../storage/worker-fence.ts'
 
 export interface BacklogWrite {
   endpoint: number
@@ -45,8 +46,7 @@ export interface EndpointWriter {
 
 export function createEndpointWriter(sql: Sql, schema: string): EndpointWriter {
   const s = sql(schema)
-  const me = (token: number) =>
-    sql`me as (select token from ${s}.workers where token = ${token} and not fenced for share)`
+  const me = workerFence(sql, schema)
   const alive = (rows: readonly { alive?: unknown }[]) => (rows[0]?.alive as number) > 0
   return {
     async writeBacklogs(token, rows, exact) {

@@ -1,7 +1,7 @@
 import { type BackgroundLoop, startLoop } from '../background-loop.ts'
 import type { Clock } from '../clock.ts'
 import type { Logger } from '../logger.ts'
-import { type DeliveryReader, RETRIES_FROM_START } from './delivery-reader.ts'
+import { type DeliveryReader, type DeliveryRow, RETRIES_FROM_START } from './delivery-reader.ts'
 import { type EndpointConfig, type EndpointConfigs, EndpointUnreadable } from './endpoint-config.ts'
 import type { DeliveryItem, EndpointState } from './endpoint-state.ts'
 import type { ServedLanes } from './served-lanes.ts'
@@ -196,15 +196,7 @@ export class ReadAhead {
     const { rows, cut } = await this.#o.reader.read(requests, floor, BYTES_PER_READ)
     if (epoch !== this.#o.served.epoch) return
     const current = this.#stillWanted(wanted, generations)
-    const counts = new Map<number, number>()
-    for (const row of rows) {
-      const state = current.get(row.endpoint)
-      if (state === undefined) continue
-      counts.set(row.endpoint, (counts.get(row.endpoint) ?? 0) + 1)
-      if (state.addFresh(row) === null) continue
-      this.#queuedRows++
-      this.#queuedCharacters += row.dataText.length
-    }
+    const counts = this.#queue(rows, current, (state, row) => state.addFresh(row))
     for (const [index, state] of wanted.entries()) {
       const request = requests[index]!
       if (current.get(state.no) !== state) continue
@@ -230,19 +222,29 @@ export class ReadAhead {
     })
     if (epoch !== this.#o.served.epoch) return
     const current = this.#stillWanted(wanted, generations)
+    const counts = this.#queue(rows, current, (state, row) => state.addRetry(row))
+    for (const [index, state] of wanted.entries()) {
+      const complete = current.get(state.no) === state && !cut && (counts.get(state.no) ?? 0) < requests[index]!.limit
+      if (!complete) state.retriesWaiting = true
+    }
+  }
+
+  /** Queues what was read, and answers how many rows each endpoint had. */
+  #queue<Row extends DeliveryRow>(
+    rows: readonly Row[],
+    current: ReadonlyMap<number, EndpointState>,
+    add: (state: EndpointState, row: Row) => DeliveryItem | null,
+  ): Map<number, number> {
     const counts = new Map<number, number>()
     for (const row of rows) {
       const state = current.get(row.endpoint)
       if (state === undefined) continue
       counts.set(row.endpoint, (counts.get(row.endpoint) ?? 0) + 1)
-      if (state.addRetry(row) === null) continue
+      if (add(state, row) === null) continue
       this.#queuedRows++
       this.#queuedCharacters += row.dataText.length
     }
-    for (const [index, state] of wanted.entries()) {
-      const complete = current.get(state.no) === state && !cut && (counts.get(state.no) ?? 0) < requests[index]!.limit
-      if (!complete) state.retriesWaiting = true
-    }
+    return counts
   }
 
   /** Of those that were read: the ones that nothing happened to in the meantime. */

@@ -1,4 +1,5 @@
 import type { Sql } from '../storage/connection.ts'
+import { workerFence } from '../storage/worker-fence.ts'
 
 export interface TakenLane {
   lane: number
@@ -33,9 +34,7 @@ export interface LaneStore {
 
 export function createLaneStore(sql: Sql, schema: string): LaneStore {
   const s = sql(schema)
-  /** Locks our worker row against being fenced until the statement ends; empty when it already is. */
-  const me = (token: number) =>
-    sql`me as (select token from ${s}.workers where token = ${token} and not fenced for share)`
+  const me = workerFence(sql, schema)
   return {
     async register(name, version) {
       const [row] = await sql`insert into ${s}.workers (name, version) values (${name}, ${version}) returning token`
