@@ -1,21 +1,31 @@
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
 import { posthaste } from '@posthaste/express'
-import express, { type Express } from 'express'
-import { type Program, recordClick } from '../../affiliate/src/index.ts'
-import type { ApiKeys } from './api-keys.ts'
-import { answerErrors, notFound } from './problems.ts'
-import { programRoutes } from './program-routes.ts'
-import type { ShopWebhooks } from './webhooks.ts'
+import express, { type ErrorRequestHandler, type Express, type Response, Router } from 'express'
+import {
+  followLink,
+  type Listening,
+  notFound,
+  PROBLEM_TYPE,
+  type Problem,
+  problemText,
+  type Shop,
+  shopOperations,
+  toProblem,
+} from '../../affiliate/src/shop/index.ts'
 
-export interface Shop {
-  program: Program
-  webhooks: ShopWebhooks
-  apiKeys: ApiKeys
-  /** Where unexpected errors go. */
-  log(error: unknown): void
+export async function listen(shop: Shop, port: number): Promise<Listening> {
+  const server = createApp(shop).listen(port)
+  await once(server, 'listening')
+  return {
+    port: (server.address() as AddressInfo).port,
+    close: () => new Promise((done) => server.close(() => done())),
+  }
 }
 
-/** The whole application. Whoever calls this listens, starts and stops. */
-export function createApp({ program, webhooks, apiKeys, log }: Shop): Express {
+/** The whole application. */
+export function createApp(shop: Shop): Express {
+  const { program, webhooks, apiKeys, log } = shop
   const app = express()
   app.disable('x-powered-by')
 
@@ -30,21 +40,43 @@ export function createApp({ program, webhooks, apiKeys, log }: Shop): Express {
       },
     }),
   )
-  app.use('/api/v1/affiliate', programRoutes(program, apiKeys))
+  app.use('/api/v1/affiliate', programRoutes(shop))
 
-  // Public: what customers click. The shop's front end keeps click_id and sends it along with the order.
   app.get('/r/:slug', async (request, response) => {
-    const referrer = request.get('referer')
-    const { clickId, targetUrl } = await recordClick(program, {
-      slug: request.params.slug,
-      ...(referrer === undefined ? {} : { referrer: referrer.slice(0, 2048) }),
-    })
-    const target = new URL(targetUrl)
-    target.searchParams.set('click_id', String(clickId))
-    response.set('Cache-Control', 'no-store').redirect(302, target.href)
+    const target = await followLink(program, request.params.slug, request.get('referer'))
+    response.set('Cache-Control', 'no-store').redirect(302, target)
   })
 
-  app.use(notFound)
-  app.use(answerErrors(log))
+  app.use((request, response) => answer(response, notFound(request.method, request.path)))
+  const answerErrors: ErrorRequestHandler = (error, _request, response, next) => {
+    if (response.headersSent) return next(error)
+    answer(response, toProblem(error, log))
+  }
+  app.use(answerErrors)
   return app
+}
+
+/** The shop's own API. */
+function programRoutes({ program, apiKeys }: Shop): Router {
+  const router = Router()
+  router.use((request, response, next) => {
+    response.locals.caller = apiKeys.require(request.headers.authorization)
+    next()
+  })
+  router.use(express.json({ limit: '100kb' }))
+  for (const { method, path, handle } of shopOperations) {
+    router[method === 'GET' ? 'get' : 'post'](path, async (request, response) => {
+      const { caller } = response.locals
+      const { params, query, body } = request
+      const result = await handle(program, { caller, path: request.path, params, query, body })
+      if (result.location !== undefined) response.location(`${request.baseUrl}${result.location}`)
+      response.status(result.status).json(result.body)
+    })
+  }
+  return router
+}
+
+function answer(response: Response, problem: Problem): void {
+  if (problem.status === 401) response.set('WWW-Authenticate', 'Bearer')
+  response.status(problem.status).type(PROBLEM_TYPE).send(problemText(problem))
 }

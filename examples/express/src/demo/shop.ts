@@ -3,9 +3,8 @@ import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import postgres from 'postgres'
 import { type Program, setUpProgram } from '../../../affiliate/src/index.ts'
-import { createApiKeys } from '../api-keys.ts'
+import { createApiKeys, createShopWebhooks } from '../../../affiliate/src/shop/index.ts'
 import { createApp } from '../app.ts'
-import { createShopWebhooks } from '../webhooks.ts'
 import type { SenderAccount } from './record.ts'
 
 /** The key of the page's curl command. */

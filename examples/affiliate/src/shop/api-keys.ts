@@ -1,5 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { Permission } from '@posthaste/core'
+import { HttpProblem } from './problems.ts'
 
 /** Who is calling, once the key has been recognised. */
 export interface Caller {
@@ -17,11 +18,13 @@ export interface ApiKey extends Caller {
 export interface ApiKeys {
   /** The caller of an `Authorization: Bearer sk_live_…` header; null for anything else. */
   recognise(authorization: string | undefined): Caller | null
+  /** As `recognise`. @throws HttpProblem 401; the answer is to carry `WWW-Authenticate: Bearer` */
+  require(authorization: string | undefined): Caller
 }
 
 export function createApiKeys(keys: readonly ApiKey[]): ApiKeys {
   const known = keys.map(({ key, name, permissions }) => ({ hash: sha256(key), caller: { name, permissions } }))
-  return {
+  const keyring: ApiKeys = {
     recognise(authorization) {
       const key = /^Bearer (sk_live_\S+)$/i.exec(authorization ?? '')?.[1]
       if (key === undefined) return null
@@ -31,7 +34,13 @@ export function createApiKeys(keys: readonly ApiKey[]): ApiKeys {
       for (const candidate of known) if (timingSafeEqual(candidate.hash, hash)) caller = candidate.caller
       return caller
     },
+    require(authorization) {
+      const caller = keyring.recognise(authorization)
+      if (caller) return caller
+      throw new HttpProblem({ status: 401, code: 'UNAUTHENTICATED', detail: 'Send Authorization: Bearer sk_live_…' })
+    },
   }
+  return keyring
 }
 
 function sha256(text: string): Buffer {

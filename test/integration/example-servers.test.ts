@@ -1,6 +1,6 @@
-/** The page's own curl command against the example as a server, run as its README says. */
+/** The page's own curl command against each example as a server, run as its README says. */
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
+import { createHmac, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
@@ -8,14 +8,20 @@ import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.ts'
+import { startReceiver } from '../support/receiver.ts'
 
 const CHECKOUT = resolve(import.meta.dirname, '..', '..')
-const SERVER = ['--conditions=posthaste-source', join(CHECKOUT, 'examples', 'express', 'src', 'server.ts')]
+const FRAMEWORKS = ['express', 'fastify', 'koa']
+const serverOf = (framework: string) => [
+  '--conditions=posthaste-source',
+  join(CHECKOUT, 'examples', framework, 'src', 'server.ts'),
+]
 const SOURCE_DOCUMENT = '/work/shared/source-document.txt'
 const hasCurl = spawnSync('curl', ['--version']).status === 0
 const hasSourceDocument = existsSync(SOURCE_DOCUMENT)
 
 const API_KEY = 'sk_live_your_api_key'
+const readme = readFileSync(join(CHECKOUT, 'examples', 'express', 'README.md'), 'utf8')
 
 /** As it stands on the page. */
 const PAGE_CURL = `curl -X POST "https://rebusai.com/api/v1/affiliate/webhooks/" \\
@@ -46,9 +52,9 @@ let database: TestDatabase
 let server: ChildProcess
 let origin: string
 
-beforeAll(async () => {
+async function startServer(framework: string): Promise<void> {
   database = await createTestDatabase()
-  server = spawn(process.execPath, SERVER, {
+  server = spawn(process.execPath, serverOf(framework), {
     cwd: CHECKOUT,
     stdio: ['ignore', 'pipe', 'inherit'],
     env: {
@@ -57,6 +63,7 @@ beforeAll(async () => {
       API_KEY,
       POSTHASTE_KEY: randomBytes(32).toString('base64'),
       PORT: '0',
+      ALLOW_LOOPBACK_RECEIVERS: '1',
     },
   })
   for await (const line of createInterface({ input: server.stdout! })) {
@@ -64,16 +71,16 @@ beforeAll(async () => {
     if (origin) return
   }
   throw new Error('The server ended before it listened.')
-})
+}
 
-afterAll(async () => {
+async function stopServer(): Promise<void> {
   if (server.exitCode === null && server.signalCode === null) {
     const ended = once(server, 'exit')
     server.kill('SIGKILL')
     await ended
   }
   await database.drop()
-})
+}
 
 const PAGE_ENDPOINT = {
   id: expect.stringMatching(/^ep_[0-9a-f]{32}$/),
@@ -93,13 +100,16 @@ async function postPage(path: string, headers: Record<string, string | undefined
   return { status: response.status, headers: response.headers, body: (await response.json()) as EndpointAnswer }
 }
 
-describe('the page’s curl command', () => {
-  test.skipIf(!hasSourceDocument)(`stands in ${SOURCE_DOCUMENT} as it stands here`, () => {
-    expect(readFileSync(SOURCE_DOCUMENT, 'utf8').replaceAll('\r\n', '\n')).toContain(PAGE_CURL)
-  })
+test.skipIf(!hasSourceDocument)(`the page's curl command stands in ${SOURCE_DOCUMENT} as it stands here`, () => {
+  expect(readFileSync(SOURCE_DOCUMENT, 'utf8').replaceAll('\r\n', '\n')).toContain(PAGE_CURL)
+})
+
+describe.each(FRAMEWORKS)('the server of examples/%s', (framework) => {
+  beforeAll(() => startServer(framework))
+  afterAll(stopServer)
 
   test.each(['/api/v1/affiliate/webhooks/', '/api/v1/affiliate/webhooks'])(
-    'creates an endpoint at %s',
+    'creates the endpoint of the page at %s',
     async (path) => {
       const { status, headers, body } = await postPage(path)
       expect(status).toBe(201)
@@ -113,7 +123,7 @@ describe('the page’s curl command', () => {
     },
   )
 
-  test.skipIf(!hasCurl)('works with curl itself, with and without the slash', async () => {
+  test.skipIf(!hasCurl)('takes the page’s curl command itself, with and without the slash', async () => {
     const here = PAGE_CURL.replace('https://rebusai.com', origin)
     for (const command of [here, here.replace('/webhooks/"', '/webhooks"')]) {
       const { stdout } = await promisify(execFile)('sh', ['-c', `${command} --silent --show-error`])
@@ -131,18 +141,8 @@ describe('the page’s curl command', () => {
     }
   })
 
-  test('leaves the shop’s own routes alone', async () => {
-    const headers = PAGE_HEADERS as Record<string, string>
-    const answer = await fetch(`${origin}/api/v1/affiliate/ledger/audit`, { headers })
-    expect([answer.status, await answer.json()]).toEqual([200, { faults: [] }])
-  })
-})
-
-describe('the README', () => {
-  const readme = readFileSync(join(CHECKOUT, 'examples', 'express', 'README.md'), 'utf8')
-  const snippets = [...readme.matchAll(/```sh\n(.*?)```/gs)].map((match) => match[1]!)
-
-  test.skipIf(!hasCurl)('shows commands that work as they stand', async () => {
+  test.skipIf(!hasCurl)('works as the commands of the README say', async () => {
+    const snippets = [...readme.matchAll(/```sh\n(.*?)```/gs)].map((match) => match[1]!)
     const curls = snippets.filter((snippet) => snippet.includes('curl'))
     expect(curls).toHaveLength(2)
     const outputs: string[] = []
@@ -162,18 +162,27 @@ describe('the README', () => {
     })
   })
 
-  test('names every variable that the server reads, and no other', () => {
-    const source = readFileSync(join(CHECKOUT, 'examples', 'express', 'src', 'server.ts'), 'utf8')
-    const read = [...source.matchAll(/process\.env\.(\w+)|need\('(\w+)'/g)].map((match) => match[1] ?? match[2])
-    const named = [...readme.matchAll(/^\| `([A-Z_]+)` +\|/gm)].map((match) => match[1])
-    expect(named.toSorted()).toEqual(read.toSorted())
+  test('sends a signed event for what happens in its routes', async () => {
+    const receiver = await startReceiver()
+    const post = (path: string, body: unknown) =>
+      fetch(`${origin}/api/v1/affiliate${path}`, {
+        method: 'POST',
+        headers: PAGE_HEADERS as Record<string, string>,
+        body: JSON.stringify(body),
+      })
+    await post('/webhooks', { url: receiver.url('/hook'), events: ['affiliate.*'], secret: 'your_webhook_secret' })
+    const signedUp = await post('/affiliates', { name: 'Jane Doe', email: 'jane@example.com' })
+    const { affiliate_id } = (await signedUp.json()) as { affiliate_id: number }
+    const [request] = await receiver.received('/hook', 1)
+    expect(request).toMatchObject({ data: { affiliate_id, affiliate_name: 'Jane Doe' } })
+    const expected = createHmac('sha256', 'your_webhook_secret').update(request!.body).digest('hex')
+    expect(request!.headers['x-webhook-signature']).toBe(`sha256=${expected}`)
+    await receiver.close()
   })
-})
 
-describe('the server', () => {
   test('says which variables are missing', async () => {
     const { PATH } = process.env
-    const failed = spawnSync(process.execPath, SERVER, { cwd: CHECKOUT, env: { PATH }, encoding: 'utf8' })
+    const failed = spawnSync(process.execPath, serverOf(framework), { cwd: CHECKOUT, env: { PATH }, encoding: 'utf8' })
     expect(failed.status).toBe(1)
     expect(failed.stderr).toMatch(/DATABASE_URL.*API_KEY.*POSTHASTE_KEY/)
   })
@@ -183,4 +192,11 @@ describe('the server', () => {
     server.kill('SIGTERM')
     expect(await ended).toEqual([0, null])
   })
+})
+
+test('the README names every variable that the server reads, and no other', () => {
+  const source = readFileSync(join(CHECKOUT, 'examples', 'affiliate', 'src', 'shop', 'run-server.ts'), 'utf8')
+  const read = [...source.matchAll(/process\.env\.(\w+)|need\('(\w+)'/g)].map((match) => match[1] ?? match[2])
+  const named = [...readme.matchAll(/^\| `([A-Z_]+)` +\|/gm)].map((match) => match[1])
+  expect(named.toSorted()).toEqual(read.toSorted())
 })

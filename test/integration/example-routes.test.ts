@@ -1,42 +1,40 @@
-/** The example's own routes over HTTP, with a recording double in the place of Posthaste. */
-import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
-import express from 'express'
+/** The examples' own routes over HTTP, on every framework; Posthaste is mounted, but a recording double takes the events. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { createApiKeys } from '../../examples/express/src/api-keys.ts'
-import { answerErrors, notFound } from '../../examples/express/src/problems.ts'
-import { programRoutes } from '../../examples/express/src/program-routes.ts'
+import { createApiKeys, type Listening, type Shop } from '../../examples/affiliate/src/shop/index.ts'
+import { listen as listenExpress } from '../../examples/express/src/app.ts'
+import { listen as listenFastify } from '../../examples/fastify/src/app.ts'
+import { listen as listenKoa } from '../../examples/koa/src/app.ts'
 import { createTestProgram, type TestProgram } from './example-program.ts'
 
 const KEY = 'sk_live_your_api_key'
 let program: TestProgram
+let shop: Shop
 let url: string
-let close: () => void
 const logged: unknown[] = []
 
 beforeAll(async () => {
   program = await createTestProgram()
-  const app = express()
-  const keys = createApiKeys([
-    { key: 'sk_live_another', name: 'clerk@rebusai.com', permissions: ['read'] },
-    { key: KEY, name: 'admin@rebusai.com', permissions: ['read', 'write'] },
-  ])
-  app.use('/api', programRoutes(program, keys))
-  app.use(notFound)
-  app.use(answerErrors((error) => logged.push(error)))
-  const server = app.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/api`
-  close = () => server.close()
+  shop = {
+    program,
+    // Says what reaches it, and where it believes to be mounted.
+    webhooks: {
+      async handler(request, { mountPath }) {
+        const { pathname, search } = new URL(request.url)
+        return Response.json({ mountPath, below: pathname.slice(mountPath.length) + search })
+      },
+    },
+    apiKeys: createApiKeys([
+      { key: 'sk_live_another', name: 'clerk@rebusai.com', permissions: ['read'] },
+      { key: KEY, name: 'admin@rebusai.com', permissions: ['read', 'write'] },
+    ]),
+    log: (error) => void logged.push(error),
+  }
 })
 beforeEach(async () => {
   logged.length = 0
   await program.reset()
 })
-afterAll(async () => {
-  close()
-  await program.close()
-})
+afterAll(() => program.close())
 
 /** What the answers are looked at for. */
 interface Body {
@@ -58,7 +56,18 @@ async function post(path: string, body: unknown, headers: Record<string, string>
 
 const john = { name: 'John Smith', email: 'john@example.com', commission_rate: 15 }
 
-describe('the example’s routes', () => {
+describe.each([
+  ['Express', listenExpress],
+  ['Fastify', listenFastify],
+  ['Koa', listenKoa],
+])('the example’s routes on %s', (_name, listen) => {
+  let server: Listening
+  beforeAll(async () => {
+    server = await listen(shop, 0)
+    url = `http://127.0.0.1:${server.port}/api/v1/affiliate`
+  })
+  afterAll(() => server.close())
+
   test('take a key, and no other', async () => {
     for (const Authorization of ['', 'Bearer', 'Bearer sk_live_wrong', `Basic ${KEY}`, KEY, `Bearer ${KEY}x`]) {
       const answer = await post('/affiliates', john, { Authorization })
@@ -109,7 +118,45 @@ describe('the example’s routes', () => {
     expect((await post('/nothing', {})).body.code).toBe('NOT_FOUND')
     await post('/affiliates', john)
     expect((await post('/affiliates', john)).body.code).toBe('EMAIL_TAKEN')
+    const text = await post('/affiliates', 'name=John', { 'Content-Type': 'text/plain' })
+    expect(text.status).toBeGreaterThanOrEqual(400)
+    expect(text.status).toBeLessThan(500)
+    const large = await post('/affiliates', { ...john, website: `https://example.com/${'x'.repeat(200_000)}` })
+    expect([large.status, large.body.code]).toEqual([413, 'BAD_REQUEST'])
     expect(logged).toEqual([])
+  })
+
+  test('answer where a new affiliate is, and lead customers on', async () => {
+    const created = await fetch(`${url}/affiliates`, {
+      method: 'POST',
+      headers: { Authorization: `Bearer ${KEY}`, 'Content-Type': 'application/json' },
+      body: JSON.stringify(john),
+    })
+    expect(created.headers.get('location')).toBe('/api/v1/affiliate/affiliates/1')
+    await post('/affiliates/1/approve', {})
+    await post('/affiliates/1/links', { slug: 'john', target_url: 'https://shop.example/course?a=b' })
+    const link = new URL('/r/john', url)
+    const followed = await fetch(link, { redirect: 'manual', headers: { Referer: 'https://blog.example/' } })
+    expect([followed.status, followed.headers.get('location'), followed.headers.get('cache-control')]).toEqual([
+      302,
+      'https://shop.example/course?a=b&click_id=1',
+      'no-store',
+    ])
+    expect((await program.events()).at(-1)).toMatchObject({
+      type: 'link.clicked',
+      data: { referrer: 'https://blog.example/' },
+    })
+    const unknown = await fetch(new URL('/r/nobody', url), { redirect: 'manual' })
+    expect([unknown.status, ((await unknown.json()) as Body).code]).toEqual([404, 'LINK_NOT_FOUND'])
+  })
+
+  test('leave Posthaste its own, with the slash and without', async () => {
+    for (const below of ['', '/', '/ep_1/deliveries?limit=1']) {
+      const answer = (await (await fetch(`${url}/webhooks${below}`)).json()) as { mountPath: string; below: string }
+      expect(answer.mountPath).toBe('/api/v1/affiliate/webhooks')
+      // A slash at the end is neither here nor there.
+      expect(answer.below.replace(/^\/$/, '')).toBe(below.replace(/^\/$/, ''))
+    }
   })
 
   test('log unexpected errors and say nothing of them', async () => {
