@@ -40,6 +40,22 @@ const OPERATIONS: [method: string, path: string, permission: Permission, body?: 
   ['DELETE', '/{id}', 'write'],
 ]
 
+test('the table above is every operation that there is, with its permission', async () => {
+  const adapter = adapters.find(({ framework }) => !framework)!
+  const { json } = await call(await adapter.mount(api, { prefix: '' }), 'GET', '/openapi.json', { account: 'default' })
+  const { paths } = json as unknown as { paths: Record<string, Record<string, { 'x-permission'?: Permission }>> }
+  const documented = Object.entries(paths).flatMap(([path, item]) =>
+    Object.entries(item).flatMap(([method, operation]) => {
+      const permission = operation['x-permission']
+      return permission === undefined ? [] : [`${method.toUpperCase()} ${path} ${permission}`]
+    }),
+  )
+  const listed = OPERATIONS.filter(([method]) => method !== 'HEAD').map(
+    ([method, path, permission]) => `${method} ${path.replaceAll(/\{\w+\}/g, '{id}')} ${permission}`,
+  )
+  expect(listed.toSorted()).toEqual(documented.toSorted())
+})
+
 /** The path with ids of things that exist, made where it names them. */
 async function fillPath(path: string, account: string, endpoint: string): Promise<string> {
   const ids: Record<string, () => Promise<string | undefined>> = {

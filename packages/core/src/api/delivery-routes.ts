@@ -76,7 +76,7 @@ export function deliveryRoutes(deliveries: DeliveryService): Route[] {
       tag,
       body: { schema: deliveries.schemas.test, required: false },
       responses: { 200: { description: 'What became of it, also where it failed.', schema: testResultSchema } },
-      problems: [422],
+      problems: [409, 422],
       async handle(call) {
         const input = validateInput(deliveries.schemas.test, call.body ?? {}, 'The test')
         return { status: 200, body: await deliveries.sendTest(call.account, idOf(call), input) }

@@ -20,7 +20,7 @@ export interface OpenApiOptions {
 type JsonSchema = Record<string, unknown>
 
 /** Statuses that every operation but the public ones may answer. */
-const COMMON_PROBLEMS = [401, 403, 500]
+const COMMON_PROBLEMS = [401, 403, 500, 503]
 
 const PROBLEM_DESCRIPTIONS: Readonly<Record<number, string>> = {
   400: 'The body is missing or is no JSON.',
@@ -32,6 +32,7 @@ const PROBLEM_DESCRIPTIONS: Readonly<Record<number, string>> = {
   415: 'The body is not JSON, or it is compressed.',
   422: 'The input is not valid; `errors` says where.',
   500: 'Something went wrong that the caller cannot mend.',
+  503: 'The database cannot be reached at the moment, or is not migrated yet. `Retry-After` says when to try again.',
 }
 
 export function createOpenApi(routes: readonly Route[], options: OpenApiOptions) {
@@ -133,7 +134,7 @@ function operation(route: Route, { convert }: Converter) {
 
 function problemsOf(route: Route): number[] {
   return [
-    ...(route.permission === null ? [500] : COMMON_PROBLEMS),
+    ...(route.permission === null ? [500, 503] : COMMON_PROBLEMS),
     ...(route.path.includes('{') ? [404] : []),
     ...(route.body === undefined ? [] : [400, 413, 415]),
     ...(route.problems ?? []),

@@ -16,6 +16,15 @@ export const problemSchema = z.object({
     .describe('All that is wrong with the input.'),
 })
 
+/** A restart of Postgres takes about as long, in seconds. */
+const RETRY_AFTER_SECONDS = 5
+
+const UNAVAILABLE = new PosthasteError(
+  'UNAVAILABLE',
+  'This service cannot reach what it needs at the moment. Try again in a few seconds.',
+  { headers: { 'retry-after': String(RETRY_AFTER_SECONDS) } },
+)
+
 const INTERNAL = new PosthasteError('INTERNAL', 'Something went wrong here; it has been logged. Try again later.')
 
 /** Whether this is of the caller's making, so that its message may be shown. */
@@ -23,13 +32,18 @@ export function isCallersError(error: unknown): error is PosthasteError {
   return error instanceof PosthasteError && error.status < 500
 }
 
-/** The answer to an error. Of errors that are ours, nothing but that they are is told. */
+/** The answer to an error. Of errors that are ours, nothing but that they are is told, and whether they may pass. */
 export function problemResponse(error: unknown): Response {
-  const shown = isCallersError(error) ? error : INTERNAL
+  const shown = isCallersError(error) ? error : isPassing(error) ? UNAVAILABLE : INTERNAL
   return jsonResponse(shown.status, problemBody(shown.code, shown), {
     ...shown.headers,
     'content-type': 'application/problem+json',
   })
+}
+
+/** The database is away, or not migrated yet. */
+function isPassing(error: unknown): boolean {
+  return error instanceof PosthasteError && error.status === 503
 }
 
 function problemBody(code: ErrorCode, { status, message, errors }: PosthasteError) {

@@ -7,6 +7,7 @@ import { validateInput } from '../endpoints/validate-input.ts'
 import { PosthasteError } from '../errors.ts'
 import { sql } from '../storage/orm.ts'
 import type { PreparedWrite, Store } from '../storage/tables.ts'
+import { withTypedErrors } from '../storage/unavailable.ts'
 import { listAttempts } from './attempt-rows.ts'
 import { findDelivery, findLoggedEndpoint, listDeliveries } from './delivery-rows.ts'
 import {
@@ -55,7 +56,8 @@ export interface Deliveries {
    * Sends the example of an event type to an endpoint now, once, from this process: outside of its subscriptions, to an
    * inactive one too, in no log and no failure counter. A failure is an answer, not an error.
    *
-   * @throws {PosthasteError} `NOT_FOUND`, `UNKNOWN_EVENT_TYPE`
+   * @throws {PosthasteError} `NOT_FOUND`, `UNKNOWN_EVENT_TYPE`; `INSTALLATION_MISMATCH` in a copy of the database, from which
+   * nothing is sent; `SECRET_UNREADABLE` where this process has not the keys
    */
   sendTest(account: string, endpointId: string, input?: TestInput): Promise<TestResult>
 }
@@ -131,8 +133,10 @@ export function createDeliveryService(options: DeliveryServiceOptions): Delivery
         )
         return { no: endpoint.no, events: row?.events ?? [] }
       })
-      await options.requireInstallation()
-      return await sendTest(options.test, found, event)
+      return await withTypedErrors(async () => {
+        await options.requireInstallation()
+        return await sendTest(options.test, found, event)
+      })
     },
   }
 }

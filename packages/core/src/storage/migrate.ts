@@ -92,7 +92,8 @@ export async function requireMigrated(sql: Sql, schema: string, installation: st
     throw new PosthasteError(
       'INSTALLATION_MISMATCH',
       `This database belongs to the installation "${row.name}", and this process is configured as "${installation}". A copy of ` +
-        'a database must not send what its original sends: events are stored, but nothing is dispatched from here.',
+        'a database must not send what its original sends: events are stored, but nothing is sent from here. Ask the original, or ' +
+        `make the copy an installation of its own: update ${schema}.installation set name = '…'.`,
     )
   }
 }

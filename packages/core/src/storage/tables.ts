@@ -19,6 +19,7 @@ import {
   timestamp,
   uuid,
 } from './orm.ts'
+import { typedDatabaseError } from './unavailable.ts'
 
 const moment = (name: string) => timestamp(name, { withTimezone: true, mode: 'string' })
 
@@ -118,7 +119,10 @@ export interface WriteScope {
 /** A write whose input is checked already, and that only needs a transaction. */
 export type PreparedWrite<T> = (scope: WriteScope) => Promise<T>
 
-/** The small tables, and how to read and write them. Errors are those of postgres.js, whose messages hold no parameters. */
+/**
+ * The small tables, and how to read and write them. Rejects with `NOT_MIGRATED` or `UNAVAILABLE` where the database cannot
+ * answer; other errors are those of postgres.js, whose messages hold no parameters.
+ */
 export interface Store {
   readonly schema: string
   readonly tables: Tables
@@ -176,7 +180,7 @@ async function withPlainErrors<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {
-    throw error instanceof DrizzleQueryError && error.cause !== undefined ? error.cause : error
+    throw typedDatabaseError(error instanceof DrizzleQueryError && error.cause !== undefined ? error.cause : error)
   }
 }
 
