@@ -19,6 +19,22 @@ export interface BackgroundLoopOptions {
   onError?(error: unknown): void
 }
 
+/** How work repeats itself, and waits. Tests that drive it step by step put their own in its place. */
+export interface Loops {
+  start(options: BackgroundLoopOptions): BackgroundLoop
+  /** A pause that only gathers work: what comes meanwhile shares a statement. */
+  pause(ms: number): Promise<void>
+  /** Milliseconds that never go back, between looks for work; rules go by the clock instead. */
+  monotonic(): number
+}
+
+/** With timers, as in production. */
+export const timedLoops: Loops = {
+  start: (options) => startLoop(options),
+  pause: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
+  monotonic: () => performance.now(),
+}
+
 /**
  * Repeats a step until stopped. A step that fails is logged and repeated with growing pauses, for ever: nothing that a
  * database or a network does ends a loop of ours or becomes an unhandled rejection in the host's process.

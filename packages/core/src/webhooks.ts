@@ -23,7 +23,7 @@ import type { HostTransaction } from './storage/host-transaction.ts'
 import { listMigrations, type Migration, migrate, requireMigrated } from './storage/migrate.ts'
 import { openStore } from './storage/tables.ts'
 import { VERSION } from './version.ts'
-import { createWorker } from './worker.ts'
+import { createWorker, type Worker, type WorkerParts } from './worker.ts'
 
 /** The options of one emit: `account` must be given with `tenancy: 'multi'`, and only then. */
 export type EmitCallOptions<T extends Tenancy> = Omit<EmitOptions, 'account'> & {
@@ -105,6 +105,14 @@ export interface Webhooks<C extends AnyCatalog = typeof affiliateEvents, T exten
 export function createWebhooks<C extends AnyCatalog = typeof affiliateEvents, T extends Tenancy = 'single'>(
   options: WebhooksOptions<C, T>,
 ): Webhooks<C, T> {
+  return assembleWebhooks(options).webhooks
+}
+
+/** As `createWebhooks`, with what tests drive it by. */
+export function assembleWebhooks<C extends AnyCatalog = typeof affiliateEvents, T extends Tenancy = 'single'>(
+  options: WebhooksOptions<C, T>,
+  parts: WorkerParts = {},
+): { webhooks: Webhooks<C, T>; worker: Pick<Worker, 'start' | 'atRest'> } {
   const config = checkOptions(options)
   const { schema, keyring, logger, clock } = config
   const catalog = (options.events ?? affiliateEvents) as C
@@ -118,7 +126,7 @@ export function createWebhooks<C extends AnyCatalog = typeof affiliateEvents, T 
     createHttpTransport({ policy, lookup, clock, connectionsPerOrigin: config.connectionsPerOrigin }),
   )
   const transport = config.transport ?? ownTransport
-  const worker = createWorker({ config, transport, lifecycle, name: `${hostname()}:${process.pid}` })
+  const worker = createWorker({ config, transport, lifecycle, name: `${hostname()}:${process.pid}`, parts })
   const emitter = createEmitter({
     schema,
     rules: { catalog, tenancy: config.tenancy, maxDataBytes: config.maxDataBytes },
@@ -171,7 +179,7 @@ export function createWebhooks<C extends AnyCatalog = typeof affiliateEvents, T 
     return emitter.emit(type, data, rest, bound ?? tx)
   }
 
-  return {
+  const webhooks: Webhooks<C, T> = {
     catalog,
     events: lifecycle,
     endpoints,
@@ -220,4 +228,5 @@ export function createWebhooks<C extends AnyCatalog = typeof affiliateEvents, T 
       await apiSql.end({ timeout: 5 })
     },
   }
+  return { webhooks, worker }
 }

@@ -1,4 +1,4 @@
-import { type BackgroundLoop, startLoop } from './background-loop.ts'
+import { type BackgroundLoop, type Loops, timedLoops } from './background-loop.ts'
 import type { Config } from './config.ts'
 import { createEndpointConfigs } from './delivery/endpoint-config.ts'
 import { LaneServer } from './delivery/lane-server.ts'
@@ -26,6 +26,17 @@ export interface WorkerDependencies {
   lifecycle: Lifecycle
   /** Shown in the `workers` table. */
   name: string
+  parts?: WorkerParts
+}
+
+/** What tests put in the place of time and chance. */
+export interface WorkerParts {
+  /** Default: timers. */
+  loops?: Loops
+  /** The source of the retry schedule's jitter, 0 ≤ x < 1. Default `Math.random`. */
+  random?: () => number
+  /** Partitions, old rows and sums are looked after. Default true. */
+  maintains?: boolean
 }
 
 /** The delivering part of one process: dispatcher, lanes, job engine. */
@@ -37,6 +48,8 @@ export interface Worker {
   migrateEngine(): Promise<void>
   start(): Promise<void>
   stop(): Promise<void>
+  /** Resolves when nothing is under way or unwritten at this moment. Answers whether anything was. */
+  atRest(): Promise<boolean>
 }
 
 /** How often lanes with work and no owner are looked for. */
@@ -45,9 +58,10 @@ const UPKEEP_EVERY_MS = 60_000
 /** Whoever owns this lane looks for committed events often; the others leave it to that process. */
 const LEADING_LANE = 0
 
-export function createWorker({ config, transport, lifecycle, name }: WorkerDependencies): Worker {
+export function createWorker({ config, transport, lifecycle, name, parts = {} }: WorkerDependencies): Worker {
   const { schema, queueSchema, logger, clock } = config
-  let running: Pick<Worker, 'nudge' | 'wakeReplays' | 'stop'> | null = null
+  const { loops = timedLoops, random = Math.random, maintains = true } = parts
+  let running: Omit<Worker, 'start' | 'migrateEngine'> | null = null
   let state: 'new' | 'started' | 'stopped' = 'new'
 
   const engineOf = (onOffer: (lane: number) => Promise<void>): JobEngine =>
@@ -67,7 +81,7 @@ export function createWorker({ config, transport, lifecycle, name }: WorkerDepen
       schedule: createRetrySchedule({
         schedule: config.retrySchedule,
         byEventType: config.retrySchedules,
-        random: Math.random,
+        random,
       }),
       attempt: {
         transport,
@@ -77,6 +91,7 @@ export function createWorker({ config, transport, lifecycle, name }: WorkerDepen
         keepResponses: config.keepResponses,
       },
       clock,
+      loops,
       logger,
       lifecycle,
       concurrency: config.concurrency,
@@ -91,6 +106,7 @@ export function createWorker({ config, transport, lifecycle, name }: WorkerDepen
       store: createLaneStore(sql, schema),
       holder: server,
       clock,
+      loops,
       logger,
       workerName: name,
       version: VERSION,
@@ -101,7 +117,7 @@ export function createWorker({ config, transport, lifecycle, name }: WorkerDepen
     const dispatcher = createDispatcher({
       sql,
       schema,
-      clock,
+      loops,
       logger,
       leads: () => keeper.owned().includes(LEADING_LANE),
       onDispatched: (step) => {
@@ -118,7 +134,7 @@ export function createWorker({ config, transport, lifecycle, name }: WorkerDepen
     const replays = createReplayRunner({
       sql,
       schema,
-      clock,
+      loops,
       logger,
       lanes: () => keeper.owned(),
       onHanded: () => dispatcher.nudge(),
@@ -139,7 +155,7 @@ export function createWorker({ config, transport, lifecycle, name }: WorkerDepen
       dispatcher.start()
       replays.start()
       if (offers !== null) {
-        reconciler = startLoop({
+        reconciler = loops.start({
           name: 'reconciling',
           logger,
           step: async () => {
@@ -148,25 +164,33 @@ export function createWorker({ config, transport, lifecycle, name }: WorkerDepen
           },
         })
       }
-      upkeepLoop = startLoop({
-        name: 'log upkeep',
-        logger,
-        step: async () => {
-          await upkeep.run()
-          if (keeper.owned().includes(LEADING_LANE)) await rollup.run()
-          return UPKEEP_EVERY_MS
-        },
-      })
+      if (maintains) {
+        upkeepLoop = loops.start({
+          name: 'log upkeep',
+          logger,
+          step: async () => {
+            await upkeep.run()
+            if (keeper.owned().includes(LEADING_LANE)) await rollup.run()
+            return UPKEEP_EVERY_MS
+          },
+        })
+      }
     } catch (error) {
       await stop().catch(() => {})
       throw error
     }
-    return { nudge: () => dispatcher.nudge(), wakeReplays: () => replays.wake(), stop }
+    return {
+      nudge: () => dispatcher.nudge(),
+      wakeReplays: () => replays.wake(),
+      atRest: () => server.atRest(),
+      stop,
+    }
   }
 
   return {
     nudge: () => running?.nudge(),
     wakeReplays: () => running?.wakeReplays(),
+    atRest: async () => (await running?.atRest()) ?? false,
     migrateEngine: async () => {
       if (config.jobEngine) await engineOf(async () => {}).migrate()
     },

@@ -46,6 +46,8 @@ const DISABLE_AFTER_MS = 5 * 86_400_000
 export class AttemptFollowUp {
   readonly #o: AttemptFollowUpOptions
   readonly #disabling = new Set<EndpointState>()
+  /** Changes of endpoints that are being written. */
+  readonly #changes = new Set<Promise<void>>()
 
   constructor(options: AttemptFollowUpOptions) {
     this.#o = options
@@ -92,6 +94,15 @@ export class AttemptFollowUp {
     state.inFlight--
     this.#o.feed(state)
     this.#o.ready(state)
+  }
+
+  /** Something that follows from attempts is being written. */
+  get busy(): boolean {
+    return this.#changes.size > 0
+  }
+
+  async flushed(): Promise<void> {
+    await Promise.all(this.#changes)
   }
 
   /** These outcomes are in the database: they count as done, and listeners hear of them. */
@@ -219,9 +230,12 @@ export class AttemptFollowUp {
   }
 
   #background(work: Promise<unknown>): void {
-    work.catch((error: unknown) => {
-      this.#o.logger.warn('posthaste: a change of an endpoint could not be written', errorFields(error))
-    })
+    const change = work
+      .catch((error: unknown) => {
+        this.#o.logger.warn('posthaste: a change of an endpoint could not be written', errorFields(error))
+      })
+      .then(() => void this.#changes.delete(change))
+    this.#changes.add(change)
   }
 
   #raise({ item, attempt, succeeded, final, next }: Outcome): void {

@@ -1,4 +1,4 @@
-import type { Clock } from '../clock.ts'
+import type { Loops } from '../background-loop.ts'
 import type { WrittenRetry } from './recorder.ts'
 import type { DueKey, WakeReader } from './wake-reader.ts'
 
@@ -13,7 +13,7 @@ const NIL = '00000000-0000-0000-0000-000000000000'
  */
 export class DueRetryFinder {
   readonly #wakes: WakeReader
-  readonly #clock: Clock
+  readonly #loops: Pick<Loops, 'monotonic'>
   #key: DueKey = { due: '-infinity', id: NIL }
   #boundMs = Number.NEGATIVE_INFINITY
   #lookAt = 0
@@ -24,14 +24,14 @@ export class DueRetryFinder {
   /** The last look was cut: look again at once. */
   more = false
 
-  constructor(wakes: WakeReader, clock: Clock) {
+  constructor(wakes: WakeReader, loops: Pick<Loops, 'monotonic'>) {
     this.#wakes = wakes
-    this.#clock = clock
+    this.#loops = loops
   }
 
   /** The endpoints with retries that have become due. */
   async next(): Promise<number[]> {
-    const monotonic = this.#clock.monotonic()
+    const monotonic = this.#loops.monotonic()
     if (!this.more && monotonic < this.#lookAt) return []
     this.#lookAt = monotonic + LOOK_EVERY_MS
     const meanwhile: WrittenRetry[] = []

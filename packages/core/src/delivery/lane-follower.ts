@@ -1,4 +1,4 @@
-import { type BackgroundLoop, startLoop } from '../background-loop.ts'
+import type { BackgroundLoop, Loops } from '../background-loop.ts'
 import type { Clock } from '../clock.ts'
 import { laneOf } from '../lanes/lane-number.ts'
 import type { OpenWork } from '../lanes/lane-progress.ts'
@@ -18,6 +18,7 @@ export interface LaneFollowerOptions {
   configs: EndpointConfigs
   readAhead: ReadAhead
   clock: Clock
+  loops: Loops
   logger: Logger
   /** Pause between looks for wake-ups while nothing happens, in ms. */
   idlePollMs: number
@@ -41,12 +42,12 @@ export class LaneFollower {
 
   constructor(options: LaneFollowerOptions) {
     this.#o = options
-    this.#due = new DueRetryFinder(options.wakes, options.clock)
+    this.#due = new DueRetryFinder(options.wakes, options.loops)
   }
 
   start(): void {
-    const { logger } = this.#o
-    this.#loop = startLoop({ name: 'reading wake-ups', logger, step: () => this.#inTurn(() => this.#follow()) })
+    const { loops, logger } = this.#o
+    this.#loop = loops.start({ name: 'reading wake-ups', logger, step: () => this.#inTurn(() => this.#follow()) })
   }
 
   async stop(): Promise<void> {

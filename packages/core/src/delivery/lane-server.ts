@@ -1,4 +1,4 @@
-import { type BackgroundLoop, startLoop } from '../background-loop.ts'
+import type { BackgroundLoop, Loops } from '../background-loop.ts'
 import type { Clock } from '../clock.ts'
 import type { LaneHolder } from '../lanes/lane-keeper.ts'
 import type { TakenLane } from '../lanes/lane-store.ts'
@@ -29,6 +29,7 @@ export interface LaneServerOptions {
   schedule: RetrySchedule
   attempt: Omit<AttemptDependencies, 'mayStart'>
   clock: Clock
+  loops: Loops
   logger: Logger
   lifecycle: Lifecycle
   /** Sends under way at once in this process. */
@@ -66,7 +67,7 @@ export class LaneServer implements LaneHolder {
   constructor(options: LaneServerOptions) {
     this.#o = options
     this.#served = new ServedLanes(options.clock)
-    const { sql, schema, clock, logger, lifecycle } = options
+    const { sql, schema, clock, loops, logger, lifecycle } = options
     const endpointWriter = createEndpointWriter(sql, schema)
     const covers = () => options.leaseCovers(options.attempt.deadlineMs)
     const reader = createDeliveryReader(sql, schema)
@@ -75,6 +76,7 @@ export class LaneServer implements LaneHolder {
       reader,
       configs: options.configs,
       clock,
+      loops,
       logger,
       onReady: (state) => this.#sender.ready(state),
       // What waits is noted at once, so that its lane's position moves on.
@@ -88,6 +90,7 @@ export class LaneServer implements LaneHolder {
       configs: options.configs,
       readAhead: this.#readAhead,
       clock,
+      loops,
       logger,
       idlePollMs: options.idlePollMs,
       onRetry: (command, work) => this.#manual.ask(command, work),
@@ -98,6 +101,7 @@ export class LaneServer implements LaneHolder {
       configs: options.configs,
       readAhead: this.#readAhead,
       clock,
+      loops,
       logger,
       mayStart: () => covers() && !this.#writer.full,
       send: (item) => this.#sender.send(item),
@@ -106,6 +110,7 @@ export class LaneServer implements LaneHolder {
       recorder: createRecorder(sql, schema),
       token: options.token,
       keepResponses: options.attempt.keepResponses,
+      loops,
       logger,
       onWritten: (outcomes, retries) => {
         this.#followUp.written(outcomes)
@@ -117,6 +122,8 @@ export class LaneServer implements LaneHolder {
     this.#sender = new Sender({
       attempt: { ...options.attempt, mayStart: covers },
       clock,
+      loops,
+      logger,
       concurrency: options.concurrency,
       mayStart: covers,
       blocked: () => this.#writer.full,
@@ -168,7 +175,7 @@ export class LaneServer implements LaneHolder {
     this.#follower.start()
     this.#manual.start()
     this.#sender.start()
-    this.#upkeepLoop = startLoop({
+    this.#upkeepLoop = this.#o.loops.start({
       name: 'endpoint upkeep',
       logger: this.#o.logger,
       step: async () => {
@@ -196,8 +203,13 @@ export class LaneServer implements LaneHolder {
 
   /** After all lanes were released. */
   async stop(): Promise<void> {
-    await Promise.all([this.#follower.stop(), this.#manual.stop(), this.#readAhead.stop(), this.#upkeepLoop?.stop()])
-    this.#sender.stop()
+    await Promise.all([
+      this.#follower.stop(),
+      this.#manual.stop(),
+      this.#readAhead.stop(),
+      this.#sender.stop(),
+      this.#upkeepLoop?.stop(),
+    ])
     await this.#writer.flushed()
     if (this.#stuckTimer !== null) clearInterval(this.#stuckTimer)
   }
@@ -209,6 +221,18 @@ export class LaneServer implements LaneHolder {
 
   get inFlight(): number {
     return this.#sender.inFlight
+  }
+
+  /** Resolves when nothing is under way or unwritten at this moment. Answers whether anything was. */
+  async atRest(): Promise<boolean> {
+    let busy = false
+    while (this.#sender.inFlight > 0 || this.#writer.busy || this.#followUp.busy) {
+      busy = true
+      await this.#sender.landed()
+      await this.#writer.flushed()
+      await this.#followUp.flushed()
+    }
+    return busy
   }
 
   async adopt(lanes: readonly TakenLane[]): Promise<void> {

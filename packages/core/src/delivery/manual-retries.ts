@@ -1,4 +1,4 @@
-import { type BackgroundLoop, startLoop } from '../background-loop.ts'
+import type { BackgroundLoop, Loops } from '../background-loop.ts'
 import type { Clock } from '../clock.ts'
 import { laneOf } from '../lanes/lane-number.ts'
 import type { OpenWork } from '../lanes/lane-progress.ts'
@@ -16,6 +16,7 @@ export interface ManualRetriesOptions {
   configs: EndpointConfigs
   readAhead: ReadAhead
   clock: Clock
+  loops: Loops
   logger: Logger
   /** Whether a send that begins now ends within the lease, and its outcome can be written. */
   mayStart(): boolean
@@ -52,7 +53,8 @@ export class ManualRetries {
   }
 
   start(): void {
-    this.#loop = startLoop({ name: 'manual retries', logger: this.#o.logger, step: () => this.#step() })
+    const { loops, logger } = this.#o
+    this.#loop = loops.start({ name: 'manual retries', logger, step: () => this.#step() })
   }
 
   async stop(): Promise<void> {

@@ -1,4 +1,4 @@
-import { type BackgroundLoop, startLoop } from '../background-loop.ts'
+import type { BackgroundLoop, Loops } from '../background-loop.ts'
 import type { Clock } from '../clock.ts'
 import type { Logger } from '../logger.ts'
 import { type DeliveryReader, type DeliveryRow, RETRIES_FROM_START } from './delivery-reader.ts'
@@ -11,6 +11,7 @@ export interface ReadAheadOptions {
   reader: DeliveryReader
   configs: EndpointConfigs
   clock: Clock
+  loops: Loops
   logger: Logger
   /** Something of this endpoint may be sendable now. */
   onReady(state: EndpointState): void
@@ -40,7 +41,8 @@ export class ReadAhead {
   }
 
   start(): void {
-    this.#loop = startLoop({ name: 'reading deliveries', logger: this.#o.logger, step: () => this.#fill() })
+    const { loops, logger } = this.#o
+    this.#loop = loops.start({ name: 'reading deliveries', logger, step: () => this.#fill() })
   }
 
   async stop(): Promise<void> {

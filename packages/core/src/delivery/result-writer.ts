@@ -1,3 +1,4 @@
+import type { Loops } from '../background-loop.ts'
 import { errorFields, type Logger } from '../logger.ts'
 import type { DeliveryItem } from './endpoint-state.ts'
 import { Queue } from './queue.ts'
@@ -7,6 +8,7 @@ export interface ResultWriterOptions {
   recorder: Recorder
   token(): number
   keepResponses: 'failed' | 'all' | 'none'
+  loops: Loops
   logger: Logger
   /** Written: whatever follows from these outcomes may follow. */
   onWritten(outcomes: readonly Outcome[], retries: readonly WrittenRetry[]): void
@@ -66,7 +68,7 @@ export class ResultWriter {
     this.#writing = true
     while (this.#queue.length > 0) {
       // What answers within a few milliseconds shares a statement.
-      if (this.#queue.length < FEW_ROWS) await new Promise((resolve) => setTimeout(resolve, GATHER_MS))
+      if (this.#queue.length < FEW_ROWS) await this.#options.loops.pause(GATHER_MS)
       const batch = this.#nextBatch()
       const generation = this.#generation
       const retries = await this.#record(batch, generation)

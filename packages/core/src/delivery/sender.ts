@@ -1,4 +1,6 @@
+import type { BackgroundLoop, Loops } from '../background-loop.ts'
 import type { Clock } from '../clock.ts'
+import type { Logger } from '../logger.ts'
 import { type Attempt, type AttemptDependencies, makeAttempt } from './attempt.ts'
 import type { DeliveryItem, EndpointState } from './endpoint-state.ts'
 import { Queue } from './queue.ts'
@@ -6,6 +8,8 @@ import { Queue } from './queue.ts'
 export interface SenderOptions {
   attempt: AttemptDependencies
   clock: Clock
+  loops: Loops
+  logger: Logger
   /** Sends under way at once, over all endpoints. */
   concurrency: number
   /** Whether a send that begins now ends within the lease. */
@@ -29,6 +33,7 @@ const LEASE_PAUSE_MS = 250
 interface Flight {
   state: EndpointState
   startedAt: number
+  landed: Promise<void>
 }
 
 /**
@@ -45,7 +50,7 @@ export class Sender {
   #slow = new Set<EndpointState>()
   #slowFlights = 0
   #pausedUntil = 0
-  #timer: NodeJS.Timeout | null = null
+  #loop: BackgroundLoop | null = null
   #pumping = false
 
   constructor(options: SenderOptions) {
@@ -53,12 +58,19 @@ export class Sender {
   }
 
   start(): void {
-    this.#timer = setInterval(() => this.#tick(), TICK_MS)
+    const { loops, logger } = this.#o
+    this.#loop = loops.start({
+      name: 'sending',
+      logger,
+      step: async () => {
+        this.#tick()
+        return TICK_MS
+      },
+    })
   }
 
-  stop(): void {
-    if (this.#timer !== null) clearInterval(this.#timer)
-    this.#timer = null
+  async stop(): Promise<void> {
+    await this.#loop?.stop()
   }
 
   /** Fenced: what is under way ends by itself and is ignored. */
@@ -73,6 +85,11 @@ export class Sender {
 
   get inFlight(): number {
     return this.#flights.size
+  }
+
+  /** Resolves when every send under way at this moment has ended. */
+  async landed(): Promise<void> {
+    await Promise.all([...this.#flights.values()].map(({ landed }) => landed))
   }
 
   /** Something of this endpoint may be sendable. */
@@ -132,15 +149,16 @@ export class Sender {
     const state = item.endpoint
     const config = state.config
     if (config === null) return
-    this.#flights.set(item, { state, startedAt: this.#o.clock.monotonic() })
+    const startedAt = this.#o.clock.monotonic()
     if (this.#slow.has(state)) this.#slowFlights++
-    void makeAttempt(this.#o.attempt, item, config).then((attempt) => {
+    const landed = makeAttempt(this.#o.attempt, item, config).then((attempt) => {
       if (!this.#flights.delete(item)) return
       if (this.#slow.has(state) && this.#slowFlights > 0) this.#slowFlights--
       if (attempt.result.timings.total > SLOW_AFTER_MS) this.#slow.add(state)
       else this.#slow.delete(state)
       this.#o.onAttempt(item, attempt)
     })
+    this.#flights.set(item, { state, startedAt, landed })
   }
 
   #tick(): void {

@@ -1,5 +1,4 @@
-import { type BackgroundLoop, startLoop } from '../background-loop.ts'
-import type { Clock } from '../clock.ts'
+import type { BackgroundLoop, Loops } from '../background-loop.ts'
 import type { Logger } from '../logger.ts'
 import type { Sql } from '../storage/connection.ts'
 
@@ -33,7 +32,7 @@ export async function dispatchOnce(sql: Sql, schema: string): Promise<DispatchSt
 export interface DispatcherOptions {
   sql: Sql
   schema: string
-  clock: Clock
+  loops: Loops
   logger: Logger
   /** Whether this process is the one that looks often; others look once a second, and after their own emits. */
   leads(): boolean
@@ -60,13 +59,13 @@ const LEADER_PAUSE_MS = 60
 const FOLLOWER_PAUSE_MS = 1_000
 
 /** Repeats `dispatchOnce` as often as is useful. */
-export function createDispatcher({ sql, schema, clock, logger, leads, onDispatched }: DispatcherOptions): Dispatcher {
+export function createDispatcher({ sql, schema, loops, logger, leads, onDispatched }: DispatcherOptions): Dispatcher {
   let loop: BackgroundLoop | null = null
   let nudgedAt = Number.NEGATIVE_INFINITY
   let foundAt = Number.NEGATIVE_INFINITY
 
   function pauseMs(): number {
-    const now = clock.monotonic()
+    const now = loops.monotonic()
     const since = now - nudgedAt
     for (const { forMs, pauseMs } of DENSE) {
       if (since < forMs) return Math.max(pauseMs, PAUSE_AFTER_FIND_MS - (now - foundAt))
@@ -76,20 +75,20 @@ export function createDispatcher({ sql, schema, clock, logger, leads, onDispatch
 
   return {
     nudge() {
-      const now = clock.monotonic()
+      const now = loops.monotonic()
       const idle = now - nudgedAt > DENSE[0]!.forMs
       nudgedAt = now
       // Within the dense phase the loop comes round by itself; waking it for every emit would be a look per emit.
       if (idle) loop?.wake()
     },
     start() {
-      loop = startLoop({
+      loop = loops.start({
         name: 'dispatch',
         logger,
         step: async () => {
           const step = await dispatchOnce(sql, schema)
           if (step.events > 0 || step.commands > 0 || step.deliveries > 0) {
-            foundAt = clock.monotonic()
+            foundAt = loops.monotonic()
             onDispatched(step)
           }
           return step.more ? 0 : pauseMs()

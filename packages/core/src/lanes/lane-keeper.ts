@@ -1,4 +1,4 @@
-import { type BackgroundLoop, startLoop } from '../background-loop.ts'
+import type { BackgroundLoop, Loops } from '../background-loop.ts'
 import type { Clock } from '../clock.ts'
 import { errorFields, type Logger } from '../logger.ts'
 import { LANE_COUNT } from './lane-number.ts'
@@ -21,6 +21,7 @@ export interface LaneKeeperOptions {
   store: LaneStore
   holder: LaneHolder
   clock: Clock
+  loops: Loops
   logger: Logger
   workerName: string
   version: string
@@ -51,7 +52,7 @@ const PURGE_EVERY_MS = 600_000
  * takes what is idle, and gives up one lane after another while it has more than its share.
  */
 export function createLaneKeeper(options: LaneKeeperOptions): LaneKeeper {
-  const { store, holder, clock, logger, leaseMs } = options
+  const { store, holder, clock, loops, logger, leaseMs } = options
   const renewMs = leaseMs / RENEWALS_PER_LEASE
   const lease = new Lease(clock, leaseMs)
   let observer = new LeaseObserver(clock, leaseMs)
@@ -193,7 +194,7 @@ export function createLaneKeeper(options: LaneKeeperOptions): LaneKeeper {
         await tick()
       })
       let pauseMs = 0
-      loop = startLoop({
+      loop = loops.start({
         name: 'lane upkeep',
         logger,
         maxErrorPauseMs: renewMs,

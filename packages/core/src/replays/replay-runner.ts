@@ -1,5 +1,4 @@
-import { type BackgroundLoop, startLoop } from '../background-loop.ts'
-import type { Clock } from '../clock.ts'
+import type { BackgroundLoop, Loops } from '../background-loop.ts'
 import { laneOf } from '../lanes/lane-number.ts'
 import type { Logger } from '../logger.ts'
 import type { Sql } from '../storage/connection.ts'
@@ -7,7 +6,7 @@ import type { Sql } from '../storage/connection.ts'
 export interface ReplayRunnerOptions {
   sql: Sql
   schema: string
-  clock: Clock
+  loops: Loops
   logger: Logger
   /** The lanes that this worker serves: a replay is worked off where its endpoint is served, and so by one process at a time. */
   lanes(): readonly number[]
@@ -39,7 +38,7 @@ interface Waiting {
  * replay stands is in its row, so any process goes on with it at any time.
  */
 export function createReplayRunner(options: ReplayRunnerOptions): ReplayRunner {
-  const { sql, schema, clock, logger, lanes, onHanded } = options
+  const { sql, schema, loops, logger, lanes, onHanded } = options
   const s = sql(schema)
   let loop: BackgroundLoop | null = null
   let waiting = new Map<number, Waiting>()
@@ -52,26 +51,26 @@ export function createReplayRunner(options: ReplayRunnerOptions): ReplayRunner {
     waiting = new Map()
     for (const no of running) {
       const wait = before.get(no) ?? { pauseMs: FIRST_WAIT_MS, dueAt: Number.NEGATIVE_INFINITY }
-      waiting.set(no, wait.dueAt > clock.monotonic() ? wait : await takeForward(no, wait))
+      waiting.set(no, wait.dueAt > loops.monotonic() ? wait : await takeForward(no, wait))
     }
     const next = Math.min(...[...waiting.values()].map(({ dueAt }) => dueAt))
-    return Math.max(0, Math.min(IDLE_PAUSE_MS, next - clock.monotonic()))
+    return Math.max(0, Math.min(IDLE_PAUSE_MS, next - loops.monotonic()))
   }
 
   async function takeForward(no: number, { pauseMs }: Waiting): Promise<Waiting> {
     const [row] = await sql`select ${s}.replay_step(${no}::int, ${LOOKED_AT_PER_STEP}::int) answer`
     const answer = row?.answer as 'more' | 'waiting' | 'over'
     if (answer === 'waiting') {
-      return { pauseMs: Math.min(pauseMs * 2, LONGEST_WAIT_MS), dueAt: clock.monotonic() + pauseMs }
+      return { pauseMs: Math.min(pauseMs * 2, LONGEST_WAIT_MS), dueAt: loops.monotonic() + pauseMs }
     }
     onHanded()
-    return { pauseMs: FIRST_WAIT_MS, dueAt: clock.monotonic() }
+    return { pauseMs: FIRST_WAIT_MS, dueAt: loops.monotonic() }
   }
 
   return {
     wake: () => loop?.wake(),
     start() {
-      loop = startLoop({ name: 'replaying', logger, step })
+      loop = loops.start({ name: 'replaying', logger, step })
     },
     async stop() {
       await loop?.stop()
