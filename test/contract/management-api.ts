@@ -15,6 +15,7 @@ import type { OutboundRequest, Transport } from '../../packages/core/src/http-cl
 import { checkEndpointUrlResolved } from '../../packages/core/src/http-client/url-policy.ts'
 import type { Logger } from '../../packages/core/src/logger.ts'
 import { createReplayService, type ReplayService } from '../../packages/core/src/replays/replay-service.ts'
+import { generateEd25519Keys, importEd25519Keys } from '../../packages/core/src/signing/ed25519-keys.ts'
 import { createKeyring, type Keyring } from '../../packages/core/src/signing/keyring.ts'
 import { createStatistics, type Statistics } from '../../packages/core/src/stats/stats-service.ts'
 import { connect, type Sql } from '../../packages/core/src/storage/connection.ts'
@@ -35,6 +36,8 @@ export interface TestApi extends ManagementHandler {
   store: Store
   sql: Sql
   keyring: Keyring
+  /** The `whpk_` of the key that signs. */
+  publicKey: string
   /** What was logged, as text. */
   log: string[]
   /** How often `onChange` was called. */
@@ -59,6 +62,8 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
   await migrate(sql, SCHEMA, 'test')
   const store = openStore(sql, SCHEMA)
   const keyring = createKeyring({ current: 'k1', keys: { k1: randomBytes(32) } })
+  const pair = generateEd25519Keys()
+  const ed25519 = importEd25519Keys({ privateKeys: [pair.privateKey] })
   const policy = createAddressPolicy()
   const log: string[] = []
   let changes = 0
@@ -82,6 +87,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
       clock: systemClock,
       userAgent: 'Posthaste/test',
       deadlineMs: 1_000,
+      ed25519Keys: ed25519.sign,
       envelope: 0,
     },
     requireInstallation: async () => {},
@@ -97,6 +103,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
     replays,
     stats,
     catalog: affiliateEvents,
+    jwks: ed25519.jwks,
     idempotency: createIdempotency(store, keyring),
     tenancy: options.tenancy ?? 'multi',
     logger: collectingLogger(log),
@@ -113,6 +120,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
     store,
     sql,
     keyring,
+    publicKey: pair.publicKey,
     log,
     changes: () => changes,
     async stop() {

@@ -2,11 +2,13 @@
 import { Validator } from '@seriousme/openapi-schema-validator'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { affiliateEvents } from '../../packages/core/src/catalog/affiliate-events.ts'
+import { verifyWebhook } from '../../packages/core/src/receiver.ts'
 import { type Adapter, adapters, type Mounted } from './adapters.ts'
 import { call } from './client.ts'
 import { freshAccount, startTestApi, type TestApi } from './management-api.ts'
 
 let api: TestApi
+const rawPublicKey = () => Buffer.from(api.publicKey.slice(5), 'base64').toString('base64url')
 beforeAll(async () => {
   api = await startTestApi()
 })
@@ -63,6 +65,25 @@ describe.each(adapters)('$name', (adapter: Adapter) => {
       expect(status).toBe(200)
       expect(text).not.toMatch(/hush|the (first|second) secret|whsec_/)
     }
+  })
+
+  test('jwks.json is public, may be kept for a while, and holds the key that verifies what is sent', async () => {
+    const { status, headers, json } = await call(mounted, 'GET', '/jwks.json')
+    expect([status, headers.get('content-type')]).toEqual([200, 'application/json'])
+    expect(headers.get('cache-control')).toBe('public, max-age=300')
+    const { keys } = json as unknown as { keys: { x: string }[] }
+    expect(keys).toEqual([
+      { kty: 'OKP', crv: 'Ed25519', x: rawPublicKey(), kid: expect.any(String), use: 'sig', alg: 'EdDSA' },
+    ])
+    expect((await call(mounted, 'HEAD', '/jwks.json/')).status).toBe(200)
+    expect((await call(mounted, 'POST', '/jwks.json', { body: {} })).status).toBe(405)
+
+    const account = freshAccount()
+    const { json: created } = await call(mounted, 'POST', '/', { account, body: BODY })
+    await call(mounted, 'POST', `/${created.id}/test`, { account, body: {} })
+    const sent = api.sent.at(-1)!
+    const event = await verifyWebhook(sent.body, Object.fromEntries(sent.headers), [], { publicKeys: keys })
+    expect(event.event).toBe('affiliate.created')
   })
 
   test('event-types: name, description, trigger, JSON Schema and example', async () => {

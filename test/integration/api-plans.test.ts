@@ -62,6 +62,7 @@ beforeAll(async () => {
       clock: systemClock,
       userAgent: '',
       deadlineMs: 1,
+      ed25519Keys: [],
       envelope: 0,
     },
     requireInstallation: unused,

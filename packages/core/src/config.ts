@@ -7,6 +7,7 @@ import type { AddressPolicyOptions } from './http-client/address-guard.ts'
 import type { Lookup } from './http-client/name-lookup.ts'
 import type { Transport } from './http-client/transport.ts'
 import { type Logger, silentLogger } from './logger.ts'
+import { type Ed25519Keys, type Ed25519Options, importEd25519Keys } from './signing/ed25519-keys.ts'
 import { createKeyring, type Keyring, type KeyringOptions, plainKeyring } from './signing/keyring.ts'
 import type { DatabaseOption } from './storage/connection.ts'
 import { checkSchemaName } from './storage/schema-name.ts'
@@ -30,6 +31,11 @@ export interface WebhooksOptions<C extends AnyCatalog, T extends Tenancy> {
   secretKeys?: KeyringOptions
   /** `plain`: keep secrets readable in the database. Has to be asked for. */
   secretStorage?: 'encrypted' | 'plain'
+  /**
+   * ed25519 keys of this installation: every delivery then also carries a `v1a` signature, and `jwks.json` shows the public
+   * keys. Default none. `generateEd25519Keys()` makes a pair.
+   */
+  ed25519?: Ed25519Options
   /** Schema of our tables. Default `posthaste`. */
   schema?: string
   /** Schema of the job engine's tables, apart from any graphile-worker that the host runs. Default `posthaste_worker`. */
@@ -93,6 +99,7 @@ export interface Config {
   installation: string
   tenancy: Tenancy
   keyring: Keyring
+  ed25519: Ed25519Keys
   schema: string
   queueSchema: string
   retrySchedule: readonly Duration[]
@@ -132,6 +139,7 @@ export function checkOptions(options: WebhooksOptions<AnyCatalog, Tenancy>): Con
     installation: checkText(options.installation, 'installation', "a name such as 'production'"),
     tenancy: oneOf(options.tenancy ?? 'single', ['single', 'multi'], 'tenancy'),
     keyring: checkKeyring(options),
+    ed25519: importEd25519Keys(options.ed25519),
     schema: checkSchemaName(options.schema ?? 'posthaste', 'schema'),
     queueSchema: checkSchemaName(options.queueSchema ?? 'posthaste_worker', 'queueSchema'),
     retrySchedule: options.retrySchedule ?? DEFAULT_RETRY_SCHEDULE,

@@ -58,6 +58,14 @@ export type {
 export type { Logger } from './logger.ts'
 export type { Replay, ReplayInput } from './replays/replay-schemas.ts'
 export type { Replays } from './replays/replay-service.ts'
+export {
+  type Ed25519Jwk,
+  type Ed25519Options,
+  type Ed25519PrivateKey,
+  type Ed25519PublicKey,
+  generateEd25519Keys,
+  type JsonWebKeySet,
+} from './signing/ed25519-keys.ts'
 export { generateSecret, standardWebhooksSecret } from './signing/signing-secret.ts'
 export type { Stats, StatsQuery } from './stats/stats-schemas.ts'
 export type { Statistics } from './stats/stats-service.ts'

@@ -17,6 +17,7 @@ import { systemLookup } from './http-client/name-lookup.ts'
 import { checkEndpointUrlResolved } from './http-client/url-policy.ts'
 import { Lifecycle, type LifecycleListeners } from './lifecycle/events.ts'
 import { createReplayService, type Replays } from './replays/replay-service.ts'
+import type { JsonWebKeySet } from './signing/ed25519-keys.ts'
 import { createStatistics, type Statistics } from './stats/stats-service.ts'
 import { connect } from './storage/connection.ts'
 import type { HostTransaction } from './storage/host-transaction.ts'
@@ -62,6 +63,8 @@ export interface Webhooks<C extends AnyCatalog = typeof affiliateEvents, T exten
   readonly replays: Replays
   /** Statistics of endpoints. */
   readonly stats: Statistics
+  /** The public keys of `v1a` signatures, as `jwks.json` shows them; none where no key is set up. */
+  readonly jwks: JsonWebKeySet
   /** The management API as one function from Request to Response, for the adapters. */
   readonly handler: Handler
   /**
@@ -152,6 +155,7 @@ export function assembleWebhooks<C extends AnyCatalog = typeof affiliateEvents, 
       clock,
       userAgent: `Posthaste/${VERSION}`,
       deadlineMs: config.deadlineMs,
+      ed25519Keys: config.ed25519.sign,
       envelope: config.envelope,
     },
     requireInstallation: () => requireMigrated(apiSql, schema, config.installation),
@@ -187,6 +191,7 @@ export function assembleWebhooks<C extends AnyCatalog = typeof affiliateEvents, 
     eventLog,
     replays,
     stats,
+    jwks: structuredClone(config.ed25519.jwks),
     handler: createHandler({
       endpoints,
       deliveries,
@@ -195,6 +200,7 @@ export function assembleWebhooks<C extends AnyCatalog = typeof affiliateEvents, 
       stats,
       catalog,
       idempotency: createIdempotency(store, keyring),
+      jwks: config.ed25519.jwks,
       tenancy: config.tenancy,
       logger,
       envelope: config.envelope,

@@ -89,6 +89,7 @@ export function createWorker({ config, transport, lifecycle, name, parts = {} }:
         userAgent: `Posthaste/${VERSION}`,
         deadlineMs: config.deadlineMs,
         keepResponses: config.keepResponses,
+        ed25519Keys: config.ed25519.sign,
       },
       clock,
       loops,

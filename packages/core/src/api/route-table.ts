@@ -14,12 +14,14 @@ import type { EventLog } from '../event-log/event-log-service.ts'
 import { loggedEventDetailSchema, loggedEventPageSchema, loggedEventSchema } from '../event-log/event-schemas.ts'
 import { replayInputSchema, replaySchema } from '../replays/replay-schemas.ts'
 import type { ReplayService } from '../replays/replay-service.ts'
+import { type JsonWebKeySet, NO_ED25519_KEYS } from '../signing/ed25519-keys.ts'
 import { statsSchema } from '../stats/stats-schemas.ts'
 import type { Statistics } from '../stats/stats-service.ts'
 import { deliveryRoutes } from './delivery-routes.ts'
 import { endpointPageSchema, endpointRoutes } from './endpoint-routes.ts'
 import { eventLogRoutes } from './event-log-routes.ts'
 import { eventTypeRoutes, eventTypeSchema } from './event-type-routes.ts'
+import { jwkSetSchema, jwksRoutes } from './jwks-routes.ts'
 import { openApiRoutes } from './openapi-routes.ts'
 import { replayRoutes } from './replay-routes.ts'
 import type { Route } from './routes.ts'
@@ -33,12 +35,23 @@ export interface RouteDependencies {
   replays: ReplayService
   stats: Statistics
   catalog: AnyCatalog
+  /** The public keys of `v1a` signatures. Default none. */
+  jwks?: JsonWebKeySet
   /** The envelope in which events are sent, for the document: 0 the contract's, 1 that of Standard Webhooks. Default 0. */
   envelope?: 0 | 1
 }
 
 export function apiRoutes(services: RouteDependencies): Route[] {
-  const { endpoints, deliveries, eventLog, replays, stats, catalog, envelope = 0 } = services
+  const {
+    endpoints,
+    deliveries,
+    eventLog,
+    replays,
+    stats,
+    catalog,
+    envelope = 0,
+    jwks = NO_ED25519_KEYS.jwks,
+  } = services
   const routes: Route[] = [
     ...endpointRoutes(endpoints),
     ...secretRoutes(endpoints),
@@ -47,6 +60,7 @@ export function apiRoutes(services: RouteDependencies): Route[] {
     ...statsRoutes(stats),
     ...eventLogRoutes(eventLog),
     ...eventTypeRoutes(catalog),
+    ...jwksRoutes(jwks),
     ...openApiRoutes(() => routes, { catalog, envelope, components: components(services) }),
   ]
   return routes
@@ -76,5 +90,6 @@ function components({ endpoints: { schemas }, deliveries }: RouteDependencies) {
     EventPage: loggedEventPageSchema,
     EventDetail: loggedEventDetailSchema,
     EventType: eventTypeSchema,
+    JsonWebKeySet: jwkSetSchema,
   }
 }

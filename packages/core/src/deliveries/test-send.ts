@@ -1,5 +1,5 @@
 /** One example of an event type, sent now: signed like a delivery, in no log, and no matter for the endpoint's health. */
-import { randomUUID } from 'node:crypto'
+import { type KeyObject, randomUUID } from 'node:crypto'
 import type { AnyCatalog } from '../catalog/define-events.ts'
 import type { Clock } from '../clock.ts'
 import { type AttemptDependencies, ENVELOPES, makeAttempt, requestHeaders } from '../delivery/attempt.ts'
@@ -21,6 +21,7 @@ export interface TestSendOptions {
   clock: Clock
   userAgent: string
   deadlineMs: number
+  ed25519Keys: readonly KeyObject[]
   /** The envelope in which events are emitted at present. */
   envelope: 0 | 1
 }

@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto'
 import type { Clock } from '../clock.ts'
 import type { OutboundResult, Transport } from '../http-client/transport.ts'
 import { toPublicId } from '../ids.ts'
@@ -28,6 +29,8 @@ export interface AttemptDependencies {
   userAgent: string
   deadlineMs: number
   keepResponses: 'failed' | 'all' | 'none'
+  /** Private keys of the installation: one `v1a` signature each. */
+  ed25519Keys: readonly KeyObject[]
   /** Asked when the bytes go to the socket: whether this worker may still start a send. */
   mayStart(): boolean
 }
@@ -83,6 +86,7 @@ export async function makeAttempt(
     timestamp,
     body,
     overlap === null ? [config.current] : [config.current, overlap.signer],
+    deps.ed25519Keys,
   )
   const result = await deps.transport.send({
     url: config.url,

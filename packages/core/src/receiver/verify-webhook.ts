@@ -107,7 +107,7 @@ async function verifyStandard(
   const matches =
     (await hmacMatches(secrets.map(standardKey), signaturesOf(listed, 'v1,'), content)) ||
     (await ed25519Matches(publicKeys, signaturesOf(listed, 'v1a,'), content))
-  if (!matches) throw mismatch('webhook-signature', secrets)
+  if (!matches) throw mismatch('webhook-signature', secrets, publicKeys.length > 0)
   const seconds = /^\d{1,12}$/.test(timestamp) ? Number(timestamp) : Number.NaN
   const ageSeconds = (options.now ?? Date.now)() / 1000 - seconds
   const tolerance = options.toleranceSeconds ?? DEFAULT_TOLERANCE_SECONDS
@@ -135,15 +135,22 @@ async function verifyXWebhook(
       'X-Webhook-Signature is not "sha256=" and 64 hex digits; something on the way changed it.',
     )
   }
-  if (!(await hmacMatches(secrets.map(rawKey), [signature], body))) throw mismatch('X-Webhook-Signature', secrets)
+  if (!(await hmacMatches(secrets.map(rawKey), [signature], body)))
+    throw mismatch('X-Webhook-Signature', secrets, false)
 }
 
-function mismatch(name: string, secrets: readonly string[]): WebhookVerificationError {
-  const padded = secrets.some((secret) => secret.trim() !== secret)
-  const hint = padded
+function mismatch(name: string, secrets: readonly string[], withPublicKeys: boolean): WebhookVerificationError {
+  const given = secrets.length === 0 ? 'public key' : withPublicKeys ? 'secret or public key' : 'secret'
+  return new WebhookVerificationError('signature', `${name} matches no given ${given}. ${mismatchHint(secrets)}`)
+}
+
+function mismatchHint(secrets: readonly string[]): string {
+  if (secrets.length === 0) {
+    return "Check that the key is in the sender's jwks.json, fetched lately, and that the body is the raw bytes that arrived."
+  }
+  return secrets.some((secret) => secret.trim() !== secret)
     ? 'A secret given here begins or ends with white space (a line break from a file?); it is used as it is.'
     : "Check that the secret is this endpoint's own, as shown when it was created, and that the body is the raw bytes that arrived."
-  return new WebhookVerificationError('signature', `${name} matches no given secret. ${hint}`)
 }
 
 function signaturesOf(listed: readonly string[], version: string): Uint8Array<ArrayBuffer>[] {
