@@ -3,7 +3,7 @@
  *
  *   leaves ← catalog, signing, storage ← emit, dispatch, lanes, http-client ← delivery, endpoints ← queue, api ← webhooks.ts
  *
- * Between endpoints and api lie the other services: deliveries (which also uses delivery), then event-log and stats; replays.
+ * Between endpoints and api lie the other services: deliveries (which also uses delivery), then event-log and stats; replays; secret-keys.
  *
  * A layer may import itself and what `LAYERS` grants it; what is in no layer is refused, so that a new folder is a decision.
  * Libraries with consequences have a home (`HOMES`). Unit tests may import what they like.
@@ -12,7 +12,7 @@
 const LEAVES = ['errors', 'ids', 'clock', 'logger', 'duration', 'background-loop', 'version']
 const FOUNDATION = [...LEAVES, 'lifecycle', 'catalog', 'signing', 'storage']
 const PARTS = [...FOUNDATION, 'emit', 'dispatch', 'lanes', 'http-client']
-const SERVICES = ['endpoints', 'deliveries', 'event-log', 'replays', 'stats']
+const SERVICES = ['endpoints', 'deliveries', 'event-log', 'replays', 'stats', 'secret-keys']
 const FACES = [...PARTS, 'delivery', ...SERVICES, 'queue', 'api']
 
 /** What each file or folder directly under packages/core/src may import besides itself. */
@@ -32,6 +32,7 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   'event-log': [...PARTS, 'endpoints', 'deliveries'],
   replays: [...PARTS, 'endpoints'],
   stats: [...PARTS, 'endpoints', 'deliveries'],
+  'secret-keys': FOUNDATION,
   queue: [...PARTS, 'delivery'],
   api: [...PARTS, 'delivery', ...SERVICES],
   config: FACES,

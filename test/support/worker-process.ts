@@ -17,12 +17,15 @@ type Order =
 type Report =
   | { done: Order['do']; error?: string }
   | { event: 'lanes'; lanes: number[] }
+  | { event: 'unreadable'; endpoint: string }
   | { event: 'unhandled'; error: string }
 
 export interface WorkerProcess {
   pid: number
   /** Lanes that it last said it owns. */
   lanes(): number[]
+  /** Endpoints whose secrets it could not read. */
+  unreadable(): string[]
   /** Unhandled rejections and exceptions of it. */
   unhandled: string[]
   /** Everything that it wrote to its error output. */
@@ -63,17 +66,20 @@ export async function startWorkerProcess(database: string, options: TestOptions 
     errors += chunk
   })
   let lanes: number[] = []
+  const unreadable: string[] = []
   const unhandled: string[] = []
   const done: Extract<Report, { done: unknown }>[] = []
   child.on('message', (report: Report | 'ready') => {
     if (report === 'ready') done.push({ done: 'migrate', error: 'ready' })
     else if ('done' in report) done.push(report)
     else if (report.event === 'lanes') lanes = report.lanes
+    else if (report.event === 'unreadable') unreadable.push(report.endpoint)
     else unhandled.push(report.error)
   })
   const worker: WorkerProcess = {
     pid: child.pid as number,
     lanes: () => lanes,
+    unreadable: () => unreadable,
     unhandled,
     errors: () => errors,
     async order(order, withinMs = 10_000) {
@@ -111,6 +117,7 @@ function run(): void {
   const options: TestOptions = JSON.parse(process.env.WORKER_OPTIONS ?? '{}')
   const webhooks = createWebhooks(withTestOptions(database, options) as WebhooksOptions<typeof testEvents, 'single'>)
   webhooks.events.on('lanes.changed', ({ lanes }) => say({ event: 'lanes', lanes }))
+  webhooks.events.on('endpoint.unreadable', ({ endpointId }) => say({ event: 'unreadable', endpoint: endpointId }))
   let sql: postgres.Sql | null = null
 
   async function carryOut(order: Order): Promise<void> {

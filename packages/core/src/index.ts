@@ -58,6 +58,7 @@ export type {
 export type { Logger } from './logger.ts'
 export type { Replay, ReplayInput } from './replays/replay-schemas.ts'
 export type { Replays } from './replays/replay-service.ts'
+export type { ResealReport, SecretKeys, SecretKeyUse } from './secret-keys/secret-keys.ts'
 export {
   type Ed25519Jwk,
   type Ed25519Options,

@@ -17,6 +17,7 @@ import { systemLookup } from './http-client/name-lookup.ts'
 import { checkEndpointUrlResolved } from './http-client/url-policy.ts'
 import { Lifecycle, type LifecycleListeners } from './lifecycle/events.ts'
 import { createReplayService, type Replays } from './replays/replay-service.ts'
+import { createSecretKeys, type SecretKeys } from './secret-keys/secret-keys.ts'
 import type { JsonWebKeySet } from './signing/ed25519-keys.ts'
 import { createStatistics, type Statistics } from './stats/stats-service.ts'
 import { connect } from './storage/connection.ts'
@@ -63,6 +64,8 @@ export interface Webhooks<C extends AnyCatalog = typeof affiliateEvents, T exten
   readonly replays: Replays
   /** Statistics of endpoints. */
   readonly stats: Statistics
+  /** The keys under which secrets lie in the database. */
+  readonly secretKeys: SecretKeys
   /** The public keys of `v1a` signatures, as `jwks.json` shows them; none where no key is set up. */
   readonly jwks: JsonWebKeySet
   /** The management API as one function from Request to Response, for the adapters. */
@@ -191,6 +194,7 @@ export function assembleWebhooks<C extends AnyCatalog = typeof affiliateEvents, 
     eventLog,
     replays,
     stats,
+    secretKeys: createSecretKeys({ store, keyring, logger }),
     jwks: structuredClone(config.ed25519.jwks),
     handler: createHandler({
       endpoints,

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto'
 import { PosthasteError } from '../errors.ts'
 import type { Keyring } from '../signing/keyring.ts'
-import { findKeptAnswer, KEPT_HOURS, keepAnswer } from '../storage/kept-answers.ts'
+import { findKeptAnswer, KEPT_HOURS, keepAnswer, keptAnswerSealContext } from '../storage/kept-answers.ts'
 import type { PreparedWrite, Queries, Store, WriteScope } from '../storage/tables.ts'
 import type { ApiResult } from './routes.ts'
 
@@ -92,5 +92,5 @@ function fingerprint({ operation, body }: KeyedRequest): string {
 }
 
 function sealContext({ account, key }: KeyedRequest, column: 'answer' | 'fingerprint'): string {
-  return `api_idempotency:${JSON.stringify([account, key])}:${column}`
+  return keptAnswerSealContext(account, key, column)
 }

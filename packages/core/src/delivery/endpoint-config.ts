@@ -1,4 +1,6 @@
+import { randomBytes } from 'node:crypto'
 import type { Clock } from '../clock.ts'
+import { toPublicId } from '../ids.ts'
 import type { Keyring } from '../signing/keyring.ts'
 import { createSigner, type Signer } from '../signing/sign.ts'
 import type { Sql } from '../storage/connection.ts'
@@ -38,10 +40,13 @@ export interface EndpointHealth {
 
 /** Why an endpoint cannot be served although it is active. */
 export class EndpointUnreadable extends Error {
-  readonly endpoint: number
-  constructor(endpoint: number, cause: unknown) {
-    super(`The secrets of endpoint number ${endpoint} cannot be read with the keys of this process.`, { cause })
-    this.endpoint = endpoint
+  /** Its uuid. */
+  readonly id: string
+  readonly account: string
+  constructor({ id, account }: { id: string; account: string }, cause: unknown) {
+    super(`The secrets of endpoint ${toPublicId('ep', id)} cannot be read with the keys of this process.`, { cause })
+    this.id = id
+    this.account = account
   }
 }
 
@@ -72,7 +77,7 @@ export function createEndpointConfigs(sql: Sql, schema: string, keyring: Keyring
         try {
           configs.set(row.no as number, toConfig(row as ConfigRow, keyring, now))
         } catch (error) {
-          configs.set(row.no as number, new EndpointUnreadable(row.no as number, error))
+          configs.set(row.no as number, new EndpointUnreadable(row as unknown as ConfigRow, error))
         }
       }
       return configs
@@ -103,15 +108,19 @@ interface ConfigRow {
   open_retries: string[]
 }
 
+/** Of deleted endpoints, whose secrets are erased: should a send ever be made for one, nobody accepts it. */
+const UNKNOWN_SIGNER = createSigner(randomBytes(32).toString('base64'))
+
 function toConfig(row: ConfigRow, keyring: Keyring, now: number): EndpointConfig {
-  const overlaps = row.previous_secret !== null && row.previous_ms !== null && row.previous_ms > 0
+  const deleted = row.state === 'deleted'
+  const overlaps = !deleted && row.previous_secret !== null && row.previous_ms !== null && row.previous_ms > 0
   return {
     no: row.no,
     id: row.id,
     account: row.account,
     url: row.url,
     state: row.state,
-    current: createSigner(keyring.open(row.secret, endpointSealContext(row.id, 'secret'))),
+    current: deleted ? UNKNOWN_SIGNER : createSigner(keyring.open(row.secret, endpointSealContext(row.id, 'secret'))),
     previous: overlaps
       ? {
           signer: createSigner(
@@ -122,7 +131,7 @@ function toConfig(row: ConfigRow, keyring: Keyring, now: number): EndpointConfig
       : null,
     usePrevious: overlaps && row.previous_accepted,
     headers:
-      row.headers === null
+      deleted || row.headers === null
         ? []
         : Object.entries(JSON.parse(keyring.open(row.headers, endpointSealContext(row.id, 'headers')))),
     fifo: row.ordering === 'fifo',

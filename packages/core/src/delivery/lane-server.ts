@@ -1,5 +1,6 @@
 import type { BackgroundLoop, Loops } from '../background-loop.ts'
 import type { Clock } from '../clock.ts'
+import { toPublicId } from '../ids.ts'
 import type { LaneHolder } from '../lanes/lane-keeper.ts'
 import type { TakenLane } from '../lanes/lane-store.ts'
 import type { Lifecycle } from '../lifecycle/events.ts'
@@ -79,6 +80,14 @@ export class LaneServer implements LaneHolder {
       loops,
       logger,
       onReady: (state) => this.#sender.ready(state),
+      onUnreadable: ({ id, account, cause }) => {
+        const endpointId = toPublicId('ep', id)
+        logger.error('posthaste: an endpoint is paused, its secrets cannot be read', {
+          endpoint: endpointId,
+          ...errorFields(cause),
+        })
+        lifecycle.raise('endpoint.unreadable', { account, endpointId })
+      },
       // What waits is noted at once, so that its lane's position moves on.
       onConfig: (state) => {
         if (!state.serving) this.#upkeepLoop?.wake()

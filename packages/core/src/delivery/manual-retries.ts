@@ -156,7 +156,7 @@ export class ManualRetries {
     const { work, attempts } = asked
     const state = this.#stateOf(asked.endpoint)
     if (state === null) return true
-    if (state.config === null || state.rewinding) return false
+    if (state.config === null || state.rewinding || state.unreadable) return false
     // A newer attempt answers it; where one was to be repeated at once and was not, it is not answered yet.
     const answered = row === undefined || (row.attempts > attempts && !(row.unfinished && row.retryInMs === null))
     // Switched off or deleted since it was asked for: nothing may be sent there.

@@ -15,6 +15,8 @@ export interface ReadAheadOptions {
   logger: Logger
   /** Something of this endpoint may be sendable now. */
   onReady(state: EndpointState): void
+  /** This endpoint cannot be served from now on. */
+  onUnreadable(endpoint: EndpointUnreadable): void
   /** A configuration was read. */
   onConfig(state: EndpointState): void
 }
@@ -106,10 +108,7 @@ export class ReadAhead {
   /** Takes a configuration that was just read. */
   configure(state: EndpointState, config: EndpointConfig | EndpointUnreadable, now: number): void {
     if (config instanceof EndpointUnreadable) {
-      this.#o.logger.error('posthaste: an endpoint is paused, its secrets cannot be read', {
-        endpoint: state.no,
-        error: (config.cause as Error).message,
-      })
+      if (!state.unreadable) this.#o.onUnreadable(config)
       state.unreadable = true
       this.unread(state)
       this.#o.onConfig(state)

@@ -75,7 +75,7 @@ export interface Endpoints {
   update(account: string, id: string, input: UpdateEndpoint): Promise<Endpoint>
   /** Sets every member, those left out to what a new endpoint has; an omitted `secret` is kept. */
   replace(account: string, id: string, input: ReplaceEndpoint): Promise<Endpoint>
-  /** Nothing more is sent to it; what waited is cancelled. */
+  /** Nothing more is sent to it; what waited is cancelled, and its secrets are erased. */
   remove(account: string, id: string): Promise<void>
   /** A new signing secret, given or generated, beside which the old one stays valid for `overlap_seconds`. */
   rotateSecret(account: string, id: string, input?: RotateSecret): Promise<EndpointWithSecret>
@@ -217,7 +217,8 @@ export function createEndpointService(options: EndpointServiceOptions): Endpoint
     async remove(account, id) {
       await store.write(async (scope) => {
         const row = await rows.lockEndpoint(store, scope, account, id)
-        const gone = await rows.updateEndpoint(store, scope, row, { deleted_at: store.clock })
+        const erased = { secret: '', previous_secret: null, previous_until: null, headers: null }
+        const gone = await rows.updateEndpoint(store, scope, row, { ...erased, deleted_at: store.clock })
         await rows.writeSubscriptions(store, scope, gone)
         await command(scope, 'deleted', row.no)
       })

@@ -34,6 +34,11 @@ export interface LifecycleEvents {
   /** An endpoint is backed off as a whole; the next probe is in `retryInMs`. */
   'endpoint.degraded': (event: { account: string; endpointId: string; retryInMs: number }) => void
   'endpoint.recovered': (event: { account: string; endpointId: string }) => void
+  /**
+   * The secrets of an endpoint cannot be read with the keys of this process, which serves it: its deliveries wait, none fails.
+   * They go on by themselves where a process with the key serves it.
+   */
+  'endpoint.unreadable': (event: { account: string; endpointId: string }) => void
   /** Committed events were matched with subscriptions. */
   'events.dispatched': (event: { events: number; deliveries: number }) => void
   /** The lanes that this worker serves have changed. */

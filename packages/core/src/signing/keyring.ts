@@ -7,6 +7,10 @@ import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject, rand
 import { PosthasteError } from '../errors.ts'
 
 export interface Keyring {
+  /** The id of the key that seals; null where values are stored plain. */
+  readonly current: string | null
+  /** What everything that `seal` makes begins with, and nothing else. */
+  readonly currentPrefix: string
   /**
    * The value in the form that goes into the database: `v1.<key id>.<base64url>`, or `plain.<value>` of `plainKeyring`.
    *
@@ -18,8 +22,8 @@ export interface Keyring {
    * or sealed for another context
    */
   open(sealed: string, context: string): string
-  /** Whether the key that this value needs is here; a process without it should pause rather than fail its work. */
-  canOpen(sealed: string): boolean
+  /** Whether values under this key can be opened; null: plain ones. Without the key a process pauses its work rather than fail it. */
+  has(key: string | null): boolean
   /** Whether the value is better sealed anew: it is plain, or under another key than the current one. */
   needsReseal(sealed: string): boolean
 }
@@ -42,8 +46,8 @@ const KEY_ID = /^[A-Za-z0-9_-]{1,64}$/
 const SEALED = /^v1\.([A-Za-z0-9_-]{1,64})\.([A-Za-z0-9_-]+)$/
 
 /**
- * Encryption under named keys. To change the key: add the new one, make it `current`, seal again what `needsReseal`, and
- * only then remove the old one.
+ * Encryption under named keys. To change the key: add the new one, make it `current`, seal again what `needsReseal`
+ * (`webhooks.secretKeys.reseal()`), and only then remove the old one.
  *
  * @throws {PosthasteError} `CONFIG_INVALID`: a key that is not 32 bytes, a bad id, or no key with the id `current`
  */
@@ -59,6 +63,9 @@ export function createKeyring({ current, keys, acceptPlain = false }: KeyringOpt
   }
 
   return {
+    current,
+    currentPrefix: `v1.${current}.`,
+
     seal(value, context) {
       requireWellFormed(value)
       const nonce = randomBytes(NONCE_BYTES)
@@ -82,11 +89,7 @@ export function createKeyring({ current, keys, acceptPlain = false }: KeyringOpt
       return decrypt(key, id, Buffer.from(match[2] as string, 'base64url'), context)
     },
 
-    canOpen(sealed) {
-      if (sealed.startsWith(PLAIN_PREFIX)) return acceptPlain
-      const id = SEALED.exec(sealed)?.[1]
-      return id !== undefined && keyObjects.has(id)
-    },
+    has: (key) => (key === null ? acceptPlain : keyObjects.has(key)),
 
     needsReseal: (sealed) => SEALED.exec(sealed)?.[1] !== current,
   }
@@ -98,6 +101,8 @@ export function createKeyring({ current, keys, acceptPlain = false }: KeyringOpt
  */
 export function plainKeyring(): Keyring {
   return {
+    current: null,
+    currentPrefix: PLAIN_PREFIX,
     seal(value) {
       requireWellFormed(value)
       return PLAIN_PREFIX + value
@@ -106,7 +111,7 @@ export function plainKeyring(): Keyring {
       if (sealed.startsWith(PLAIN_PREFIX)) return sealed.slice(PLAIN_PREFIX.length)
       throw unreadable('It is encrypted, and this process is configured with plain storage; configure its keyring.')
     },
-    canOpen: (sealed) => sealed.startsWith(PLAIN_PREFIX),
+    has: (key) => key === null,
     needsReseal: () => false,
   }
 }

@@ -8,6 +8,11 @@ export const KEPT_HOURS = 24
 /** Each kept answer removes so many that are too old, so that the table stays as large as a day. */
 const REMOVED_AT_ONCE = 10
 
+/** What binds a sealed column of a kept answer to its place. */
+export function keptAnswerSealContext(account: string, key: string, column: 'answer' | 'fingerprint'): string {
+  return `api_idempotency:${JSON.stringify([account, key])}:${column}`
+}
+
 export interface KeptAnswer {
   fingerprint: string
   answer: string
@@ -48,8 +53,21 @@ export async function keepAnswer(
     .insert(answers)
     .values({ account, key, ...values })
     .onConflictDoUpdate({ target: [answers.account, answers.key], set: values })
-  await scope.queries.execute(sql`
+  await removeStale(store, scope.queries, REMOVED_AT_ONCE)
+}
+
+/** Removes all that are too old, a thousand at a time. */
+export async function removeStaleAnswers(store: Store): Promise<void> {
+  const most = 1_000
+  while ((await store.write((scope) => removeStale(store, scope.queries, most))) === most);
+}
+
+/** Answers how many there were. */
+async function removeStale(store: Store, queries: Queries, most: number): Promise<number> {
+  const { api_idempotency: answers } = store.tables
+  const removed = await queries.execute(sql`
     delete from ${answers} where (account, key) in (
       select account, key from ${answers} where at < ${store.clock} - make_interval(hours => ${KEPT_HOURS})
-      order by at limit ${REMOVED_AT_ONCE} for update skip locked)`)
+      order by at limit ${most} for update skip locked) returning 1`)
+  return removed.length
 }
