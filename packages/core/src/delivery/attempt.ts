@@ -6,6 +6,7 @@ import { packSignatures } from '../signing/packed-signatures.ts'
 import { buildBody, type Envelope, signatureHeader, standardSignature } from '../signing/sign.ts'
 import type { EndpointConfig } from './endpoint-config.ts'
 import type { DeliveryItem } from './endpoint-state.ts'
+import { redactEcho } from './redact-echo.ts'
 
 /** One attempt as it was made: what is recorded of it. */
 export interface Attempt {
@@ -116,7 +117,7 @@ export async function makeAttempt(
     configVersion: config.version,
     hadOther: overlap !== null,
     signatures: packSignatures(envelope, body, header, standard),
-    result,
+    result: redactEcho(result, config.headers),
   }
 }
 
