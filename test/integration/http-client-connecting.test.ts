@@ -134,7 +134,7 @@ describe('TLS', () => {
         negotiated = { servername, alpnProtocol }
       },
     })
-    const one = transport({ lookup, tls: { ca: TEST_CERTIFICATE } })
+    const one = transport({ lookup, tls: { ca: { only: TEST_CERTIFICATE } } })
     const first = await one.send(post(url(port)))
     expect(first).toMatchObject({ statusCode: 200, timings: { dns: expect.any(Number), tls: expect.any(Number) } })
     expect(negotiated).toEqual({ servername: 'receiver.test', alpnProtocol: 'http/1.1' })
@@ -145,7 +145,7 @@ describe('TLS', () => {
 
   test.each([
     ['a self-signed certificate', 'receiver.test', {}, /not trusted \(DEPTH_ZERO_SELF_SIGNED_CERT\)/],
-    ['a certificate for another name', 'other.test', { ca: TEST_CERTIFICATE }, /another host name/],
+    ['a certificate for another name', 'other.test', { ca: { only: TEST_CERTIFICATE } }, /another host name/],
   ])('%s is refused before anything is sent', async (_name, host, tls, message) => {
     const { port, requests } = await receiver(answerOk, { tls: true })
     const result = await transport({ lookup, tls }).send(post(url(port, host)))
@@ -164,7 +164,7 @@ describe('TLS', () => {
     const { port } = await receiver((request) => (request.request === 1 ? answerOk(request) : request.socket.end()), {
       tls: true,
     })
-    const one = transport({ lookup, tls: { ca: TEST_CERTIFICATE } })
+    const one = transport({ lookup, tls: { ca: { only: TEST_CERTIFICATE } } })
     await one.send(post(url(port)))
     expect(await one.send(post(url(port)))).toMatchObject({ code: 'CONNECTION_RESET', staleConnection: true })
   })

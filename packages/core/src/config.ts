@@ -5,6 +5,9 @@ import { type Duration, parseDuration } from './duration.ts'
 import { PosthasteError } from './errors.ts'
 import type { AddressPolicyOptions } from './http-client/address-guard.ts'
 import type { Lookup } from './http-client/name-lookup.ts'
+import { createEgressProxy, type EgressProxy, type ProxyOptions } from './http-client/proxy.ts'
+import { parseSourceAddresses } from './http-client/source-address.ts'
+import { checkTlsOptions, type TlsOptions } from './http-client/tls-identity.ts'
 import type { Transport } from './http-client/transport.ts'
 import { type Logger, silentLogger } from './logger.ts'
 import { type Ed25519Keys, type Ed25519Options, importEd25519Keys } from './signing/ed25519-keys.ts'
@@ -62,7 +65,10 @@ export interface WebhooksOptions<C extends AnyCatalog, T extends Tenancy> {
   logger?: Logger
   /** For tests: the process's clocks. */
   clock?: Clock
-  /** For tests: what sends instead of the network. */
+  /**
+   * What sends instead of our own HTTP client: see `Transport`, and docs/network.md for what it takes over. `http.deadline` and
+   * the checks of URLs at creation hold all the same.
+   */
   transport?: Transport
 }
 
@@ -75,6 +81,15 @@ export interface HttpOptions extends AddressPolicyOptions {
   connectionsPerOrigin?: number
   /** Resolves host names. Default: the operating system's resolver. */
   lookup?: Lookup
+  /**
+   * An egress proxy: its URL, or more. Default: none. `HTTPS_PROXY` and the like are not read: pass
+   * `process.env.HTTPS_PROXY` where that is meant.
+   */
+  proxy?: string | ProxyOptions
+  /** Authorities, client certificates and the oldest version, for all receivers and for some. */
+  tls?: TlsOptions
+  /** The address of this machine at which connections begin, or one IPv4 and one IPv6 address. Default: the system's choice. */
+  localAddress?: string | readonly string[]
 }
 
 export interface WorkerOptions {
@@ -108,6 +123,8 @@ export interface Config {
   maxDataBytes: number
   maxEndpointsPerAccount: number | undefined
   http: HttpOptions
+  /** `http.proxy`, checked. */
+  proxy: EgressProxy | null
   deadlineMs: number
   connectionsPerOrigin: number
   concurrency: number
@@ -134,6 +151,9 @@ export function checkOptions(options: WebhooksOptions<AnyCatalog, Tenancy>): Con
       'worker.lease must be at least 1s, and a quarter more than http.deadline: no send may outlive its lease.',
     )
   }
+  // Only checked here: the transport makes its own when it is first used.
+  parseSourceAddresses(http.localAddress)
+  if (http.tls !== undefined) checkTlsOptions(http.tls)
   return {
     database: checkDatabase(options.database),
     installation: checkText(options.installation, 'installation', "a name such as 'production'"),
@@ -148,6 +168,7 @@ export function checkOptions(options: WebhooksOptions<AnyCatalog, Tenancy>): Con
     maxDataBytes: count(options.maxDataBytes ?? 1_048_576, 'maxDataBytes', 2, 64 * 1_048_576),
     maxEndpointsPerAccount: options.maxEndpointsPerAccount,
     http,
+    proxy: http.proxy === undefined ? null : createEgressProxy(http.proxy),
     deadlineMs,
     connectionsPerOrigin: count(http.connectionsPerOrigin ?? 100, 'http.connectionsPerOrigin', 1, 10_000),
     concurrency: count(worker.concurrency ?? 200, 'worker.concurrency', 1, 10_000),

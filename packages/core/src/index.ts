@@ -23,6 +23,7 @@ export type {
   TestResult,
 } from './deliveries/delivery-schemas.ts'
 export type { Deliveries } from './deliveries/delivery-service.ts'
+export type { AttemptTrace, AttemptTraceResult } from './delivery/attempt-channels.ts'
 export { DEFAULT_RETRY_SCHEDULE } from './delivery/retry-schedule.ts'
 export type { Duration } from './duration.ts'
 export type { EmittedEvent } from './emit/emitter.ts'
@@ -41,6 +42,16 @@ export type { Page, PageQuery } from './endpoints/page-cursor.ts'
 export { ERROR_CODES, type ErrorCode, type FieldError, PosthasteError } from './errors.ts'
 export type { EventLog } from './event-log/event-log-service.ts'
 export type { EventQuery, LoggedEvent, LoggedEventDetail } from './event-log/event-schemas.ts'
+export type { Lookup, LookupAddress } from './http-client/name-lookup.ts'
+export type { ProxyCredentials, ProxyOptions } from './http-client/proxy.ts'
+export type {
+  Authorities,
+  ClientCertificate,
+  Pem,
+  ReceiverOfRequest,
+  ReceiverTls,
+  TlsOptions,
+} from './http-client/tls-identity.ts'
 export type {
   OutboundRequest,
   OutboundResult,

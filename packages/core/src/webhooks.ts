@@ -11,10 +11,12 @@ import { createEndpointService, type Endpoints } from './endpoints/endpoint-serv
 import { PosthasteError } from './errors.ts'
 import { createEventLog, type EventLog } from './event-log/event-log-service.ts'
 import { createAddressPolicy } from './http-client/address-guard.ts'
+import { guardTransport } from './http-client/guarded-transport.ts'
 import { createHttpTransport } from './http-client/http-transport.ts'
 import { createLazyTransport } from './http-client/lazy-transport.ts'
 import { systemLookup } from './http-client/name-lookup.ts'
-import { checkEndpointUrlResolved } from './http-client/url-policy.ts'
+import { reportProxy } from './http-client/proxy-reports.ts'
+import { checkEndpointUrl, checkEndpointUrlResolved, type UrlVerdict } from './http-client/url-policy.ts'
 import { Lifecycle, type LifecycleListeners } from './lifecycle/events.ts'
 import { createReplayService, type Replays } from './replays/replay-service.ts'
 import { createSecretKeys, type SecretKeys } from './secret-keys/secret-keys.ts'
@@ -128,10 +130,30 @@ export function assembleWebhooks<C extends AnyCatalog = typeof affiliateEvents, 
   const apiSql = connect(config.database, config.apiConnections)
   const lifecycle = new Lifecycle(logger)
   const store = openStore(apiSql, schema)
+  const { proxy, tls, localAddress } = config.http
+  const networkOptions = {
+    ...(proxy === undefined ? {} : { proxy }),
+    ...(tls === undefined ? {} : { tls }),
+    ...(localAddress === undefined ? {} : { localAddress }),
+    onProxyChange: reportProxy(lifecycle, logger),
+  }
+  /** A name that the proxy resolves means nothing here. */
+  const checkUrl = async (url: string): Promise<UrlVerdict> => {
+    const verdict = checkEndpointUrl(url, policy)
+    const isProxys =
+      verdict.ok && config.proxy?.resolve === 'proxy' && config.proxy.carries(new URL(verdict.url).hostname)
+    return !verdict.ok || isProxys ? verdict : await checkEndpointUrlResolved(url, policy, lookup)
+  }
   const ownTransport = createLazyTransport(() =>
-    createHttpTransport({ policy, lookup, clock, connectionsPerOrigin: config.connectionsPerOrigin }),
+    createHttpTransport({
+      ...networkOptions,
+      policy,
+      lookup,
+      clock,
+      connectionsPerOrigin: config.connectionsPerOrigin,
+    }),
   )
-  const transport = config.transport ?? ownTransport
+  const transport = config.transport === undefined ? ownTransport : guardTransport(config.transport, clock)
   const worker = createWorker({ config, transport, lifecycle, name: `${hostname()}:${process.pid}`, parts })
   const emitter = createEmitter({
     schema,
@@ -144,7 +166,7 @@ export function assembleWebhooks<C extends AnyCatalog = typeof affiliateEvents, 
     store,
     catalog,
     keyring,
-    checkUrl: (url) => checkEndpointUrlResolved(url, policy, lookup),
+    checkUrl,
     ...(config.maxEndpointsPerAccount === undefined ? {} : { maxEndpointsPerAccount: config.maxEndpointsPerAccount }),
     onChange: () => worker.nudge(),
   })

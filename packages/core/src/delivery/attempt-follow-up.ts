@@ -5,7 +5,7 @@ import { errorFields, type Logger } from '../logger.ts'
 import type { Attempt } from './attempt.ts'
 import type { DeliveryItem, EndpointState } from './endpoint-state.ts'
 import type { EndpointWriter } from './endpoint-writer.ts'
-import { judge, retryAfterMs, saysDown } from './outcome.ts'
+import { countsForDisabling, isOwnFailure, judge, retryAfterMs, saysDown } from './outcome.ts'
 import type { Outcome } from './recorder.ts'
 import type { RetrySchedule } from './retry-schedule.ts'
 
@@ -85,6 +85,9 @@ export class AttemptFollowUp {
       case 'retry':
         this.#failedOnce(state, item, attempt, nowMs)
         this.#record(item, attempt, false, false, { step: (item.step as number) + 1, delayMs: verdict.delayMs })
+        break
+      case 'postponed':
+        this.#record(item, attempt, false, false, { step: item.step as number, delayMs: verdict.delayMs })
         break
       case 'failed':
         this.#failedOnce(state, item, attempt, nowMs)
@@ -178,16 +181,18 @@ export class AttemptFollowUp {
 
   #failedOnce(state: EndpointState, item: DeliveryItem, attempt: Attempt, nowMs: number): void {
     const { result } = attempt
+    if (isOwnFailure(result)) return
     const waitMs = retryAfterMs(result, nowMs)
     if (waitMs !== null) state.notBeforeMs = Math.max(state.notBeforeMs, nowMs + waitMs)
-    state.failingSinceMs ??= nowMs
+    const counts = countsForDisabling(result)
+    if (counts) state.failingSinceMs ??= nowMs
     if (saysDown(result)) {
       state.shrink()
       if (state.breaker.failed(item.id, nowMs)) this.#degraded(state, nowMs)
     } else {
       state.breaker.answered()
     }
-    if (nowMs - state.failingSinceMs >= DISABLE_AFTER_MS) this.#disable(state, 'failing')
+    if (counts && nowMs - (state.failingSinceMs ?? nowMs) >= DISABLE_AFTER_MS) this.#disable(state, 'failing')
   }
 
   #degraded(state: EndpointState, nowMs: number): void {

@@ -22,6 +22,8 @@ export interface Attempt {
   /** Hex: see `packSignatures`. */
   signatures: string
   result: OutboundResult
+  /** For how long this host's own way to the receiver is down, in ms; null or missing where it is not. */
+  heldMs?: number | null
 }
 
 export interface AttemptDependencies {
@@ -109,6 +111,8 @@ export async function makeAttempt(
     keepResponse: deps.keepResponses === 'all',
     mayStart: deps.mayStart,
     freshConnection: item.freshConnection,
+    endpointId: toPublicId('ep', config.id),
+    account: config.account,
   })
   return {
     number: item.number,
@@ -118,6 +122,7 @@ export async function makeAttempt(
     hadOther: overlap !== null,
     signatures: packSignatures(envelope, body, header, standard),
     result: redactEcho(result, config.headers),
+    heldMs: result.kind === 'error' ? deps.transport.heldMs?.(config.url) || null : null,
   }
 }
 

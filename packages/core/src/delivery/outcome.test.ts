@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import type { OutboundResult } from '../http-client/transport.ts'
+import type { OutboundResult, TransportErrorCode } from '../http-client/transport.ts'
 import type { Attempt } from './attempt.ts'
 import { type DeliveryItem, EndpointState } from './endpoint-state.ts'
-import { judge, retryAfterMs, saysDown } from './outcome.ts'
+import { countsForDisabling, isOwnFailure, judge, retryAfterMs, saysDown } from './outcome.ts'
 import { createRetrySchedule, DEFAULT_RETRY_SCHEDULE } from './retry-schedule.ts'
 
 const NOW = Date.parse('2026-11-23T12:00:00Z')
@@ -163,5 +163,56 @@ describe('the schedule', () => {
     expect(() => createRetrySchedule({ schedule: bad as never, byEventType: {}, random: () => 0 })).toThrow(
       /retrySchedule/,
     )
+  })
+})
+
+describe('failures of this host’s own network', () => {
+  const failed = (code: TransportErrorCode): OutboundResult => ({
+    kind: 'error',
+    code,
+    message: '',
+    staleConnection: false,
+    timings,
+  })
+  const OWN: TransportErrorCode[] = [
+    'PROXY_FAILED',
+    'PROXY_AUTH_FAILED',
+    'PROXY_REFUSED',
+    'TLS_SETTINGS_FAILED',
+    'SOURCE_ADDRESS_FAILED',
+  ]
+
+  test.each(OWN)('%s says nothing of the endpoint, and is tried again', (code) => {
+    expect([saysDown(failed(code)), countsForDisabling(failed(code)), isOwnFailure(failed(code))]).toEqual([
+      false,
+      false,
+      true,
+    ])
+    expect(judge(attempt(failed(code)), item(), schedule, NOW)).toEqual({ kind: 'retry', delayMs: 5_000 })
+  })
+
+  test.each(OWN)('%s uses no step while the way out is down', (code) => {
+    const down = attempt(failed(code), { heldMs: 30_000 })
+    expect(judge(down, item({ step: 2 }), schedule, NOW)).toEqual({ kind: 'postponed', delayMs: 30_000 })
+    expect(judge(attempt(failed(code), { heldMs: 1 }), item(), schedule, NOW)).toEqual({
+      kind: 'postponed',
+      delayMs: 5_000,
+    })
+    // Somebody asked for this one: it has an answer now.
+    expect(judge(down, item({ step: null }), schedule, NOW)).toEqual({ kind: 'failed' })
+    expect(judge(attempt(failed('TIMEOUT'), { heldMs: 30_000 }), item(), schedule, NOW).kind).toBe('retry')
+  })
+
+  test.each(['PROXY_GATEWAY_FAILED', 'PROXY_TIMEOUT'] as const)('%s backs off, and never disables', (code) => {
+    expect([saysDown(failed(code)), countsForDisabling(failed(code)), isOwnFailure(failed(code))]).toEqual([
+      true,
+      false,
+      false,
+    ])
+  })
+
+  test('what the receiver does counts as ever', () => {
+    expect(countsForDisabling(failed('TLS_FAILED'))).toBe(true)
+    expect(countsForDisabling(response(500))).toBe(true)
   })
 })

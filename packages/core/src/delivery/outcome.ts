@@ -15,6 +15,8 @@ export type Verdict =
   | { kind: 'failed' }
   /** 410: the endpoint is to be disabled; this delivery is held and keeps its step. */
   | { kind: 'gone' }
+  /** Failed by this host's own network, which is down: again in `delayMs`, and no step of the schedule is used. */
+  | { kind: 'postponed'; delayMs: number }
   /** Nothing was sent: the lease did not cover it. The delivery stays as it is. */
   | { kind: 'not_sent' }
 
@@ -33,13 +35,32 @@ const DOWN_ERRORS: ReadonlySet<TransportErrorCode> = new Set([
   'HEADERS_TOO_LARGE',
   'ADDRESS_REFUSED',
   'SEND_FAILED',
+  'PROXY_GATEWAY_FAILED',
+  'PROXY_TIMEOUT',
 ])
+
+/** Errors of this host's own network and settings: they say nothing about the receiver. */
+const OWN_ERRORS: ReadonlySet<TransportErrorCode> = new Set([
+  'PROXY_FAILED',
+  'PROXY_AUTH_FAILED',
+  'PROXY_REFUSED',
+  'TLS_SETTINGS_FAILED',
+  'SOURCE_ADDRESS_FAILED',
+])
+
+/** What only the proxy says of the receiver: enough to back it off, not to disable it. */
+const HEARSAY: ReadonlySet<TransportErrorCode> = new Set(['PROXY_GATEWAY_FAILED', 'PROXY_TIMEOUT'])
+
+/** An attempt that waits for this host's own network is made again no sooner than this, in ms. */
+const LEAST_POSTPONEMENT_MS = 5_000
 
 export function judge(attempt: Attempt, item: DeliveryItem, schedule: RetrySchedule, nowMs: number): Verdict {
   const { result } = attempt
   if (isSuccess(result)) return { kind: 'succeeded' }
   if (result.kind === 'error') {
     if (result.code === 'NOT_STARTED') return { kind: 'not_sent' }
+    if (attempt.heldMs && isOwnFailure(result) && item.step !== null)
+      return { kind: 'postponed', delayMs: Math.max(attempt.heldMs, LEAST_POSTPONEMENT_MS) }
     if (result.staleConnection && !item.freshConnection) return { kind: 'again', reason: 'fresh_connection' }
   } else {
     if (result.statusCode === 410) return { kind: 'gone' }
@@ -59,6 +80,16 @@ export function isSuccess(result: OutboundResult): boolean {
 export function saysDown(result: OutboundResult): boolean {
   if (result.kind === 'error') return DOWN_ERRORS.has(result.code) && !result.staleConnection
   return result.statusCode >= 500 || result.statusCode === 429
+}
+
+/** Whether an attempt failed for reasons of this host's own, so that it must not count against the endpoint. */
+export function isOwnFailure(result: OutboundResult): boolean {
+  return result.kind === 'error' && OWN_ERRORS.has(result.code)
+}
+
+/** Whether a failure may lead to disabling the endpoint. */
+export function countsForDisabling(result: OutboundResult): boolean {
+  return result.kind === 'response' || !(OWN_ERRORS.has(result.code) || HEARSAY.has(result.code))
 }
 
 /**

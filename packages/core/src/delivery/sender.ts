@@ -1,7 +1,8 @@
 import type { BackgroundLoop, Loops } from '../background-loop.ts'
 import type { Clock } from '../clock.ts'
 import type { Logger } from '../logger.ts'
-import { type Attempt, type AttemptDependencies, makeAttempt } from './attempt.ts'
+import type { Attempt, AttemptDependencies } from './attempt.ts'
+import { makeTracedAttempt } from './attempt-channels.ts'
 import type { DeliveryItem, EndpointState } from './endpoint-state.ts'
 import { Queue } from './queue.ts'
 
@@ -29,6 +30,8 @@ const SLOW_SHARE = 0.5
 const TICK_MS = 50
 /** How soon to look again where the lease did not cover a send. */
 const LEASE_PAUSE_MS = 250
+/** How soon to look again at the latest where this host's own way out was down: it may work again. */
+const LONGEST_HOLD_MS = 1_000
 
 interface Flight {
   state: EndpointState
@@ -130,6 +133,13 @@ export class Sender {
         this.#ready.unshift(state)
         return
       }
+      const heldMs = state.config === null ? 0 : (this.#o.attempt.transport.heldMs?.(state.config.url) ?? 0)
+      if (heldMs > 0) {
+        this.#isReady.delete(state)
+        this.#timed.set(state, monotonic + Math.min(heldMs, LONGEST_HOLD_MS))
+        passes--
+        continue
+      }
       const item = state.take(clock.now(), monotonic)
       if (item === null) {
         this.#isReady.delete(state)
@@ -151,7 +161,7 @@ export class Sender {
     if (config === null) return
     const startedAt = this.#o.clock.monotonic()
     if (this.#slow.has(state)) this.#slowFlights++
-    const landed = makeAttempt(this.#o.attempt, item, config).then((attempt) => {
+    const landed = makeTracedAttempt(this.#o.attempt, item, config, this.#o.logger).then((attempt) => {
       if (!this.#flights.delete(item)) return
       if (this.#slow.has(state) && this.#slowFlights > 0) this.#slowFlights--
       if (attempt.result.timings.total > SLOW_AFTER_MS) this.#slow.add(state)

@@ -162,7 +162,7 @@ function requirePort(port: number): number {
 }
 
 /** Normalised by the URL parser, so that case and international names compare as they arrive. */
-function hostMatcher(pattern: string): (host: string) => boolean {
+export function hostMatcher(pattern: string): (host: string) => boolean {
   const wildcard = pattern.startsWith('*.')
   const name = wildcard ? pattern.slice(2) : pattern
   const hostname = /[\s/?#@\\]/.test(name) ? null : URL.parse(`http://${name}/`)

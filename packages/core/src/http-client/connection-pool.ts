@@ -4,8 +4,11 @@ import type { Clock } from '../clock.ts'
 import type { Connect, ConnectAttempt, ConnectTarget } from './connector.ts'
 import { type CarryingConnection, type Exchange, MAX_BODY_BYTES } from './exchange.ts'
 
-/** A parsed origin; `key` is its text (`https://example.com:8443`). */
+/** Where connections lead, and as whom: they are shared only where `key` is the same. */
 export interface Origin extends ConnectTarget {
+  /** The text of the origin (`https://example.com:8443`). */
+  url: string
+  /** `url`, and after it the TLS identity where it is not the common one. */
   key: string
 }
 
@@ -182,7 +185,7 @@ class Connection implements CarryingConnection {
     this.#origin = origin
     const { connect, clock, keepAliveMs } = origin.pool.options
     this.#openedAt = clock.monotonic()
-    this.#client = new Client(origin.origin.key, {
+    this.#client = new Client(origin.origin.url, {
       // undici's own limits of time are off: the deadline of the exchange covers all of them.
       headersTimeout: 0,
       bodyTimeout: 0,

@@ -1,28 +1,37 @@
-import { connect as connectTcp, isIP, type Socket } from 'node:net'
-import { connect as connectTls } from 'node:tls'
+import { isIP, type Socket } from 'node:net'
+import { connect as connectTls, type SecureContext } from 'node:tls'
 import type { Clock } from '../clock.ts'
 import type { AddressPolicy } from './address-guard.ts'
 import { type Lookup, type LookupAddress, shareConcurrentLookups } from './name-lookup.ts'
-import { errorCodeOf, TransportFailure, tlsFailure } from './transport-failure.ts'
+import type { EgressProxy } from './proxy.ts'
+import { refusalOfStatus, requestTunnel } from './proxy-connect.ts'
+import type { ProxyHealth } from './proxy-health.ts'
+import type { SourceAddresses } from './source-address.ts'
+import { MAX_ADDRESSES_TRIED, openTcp } from './tcp-connect.ts'
+import type { TlsIdentity } from './tls-identity.ts'
+import { connectFailure, errorCodeOf, proxyConnectFailure, TransportFailure, tlsFailure } from './transport-failure.ts'
 import { refusalOfAnswers } from './url-policy.ts'
 
-/** Where to connect to: parts of a parsed URL, `hostname` without brackets. */
+/** Where to connect to: parts of a parsed URL, `hostname` without brackets, and as whom; plain http where `tls` is null. */
 export interface ConnectTarget {
   hostname: string
   port: number
-  secure: boolean
+  tls: TlsIdentity | null
 }
 
 /** Durations in ms; null for what was not reached or not needed (no look-up of an IP address, no TLS of plain http). */
 export interface ConnectTimings {
   dns: number | null
+  /** Until TCP is connected; through a proxy, until the tunnel stands. */
   connect: number | null
+  /** With the receiver. */
   tls: number | null
 }
 
 /** A connect under way. Its fields change as it goes on; `cancel` ends it without a call back. */
 export interface ConnectAttempt {
-  stage: 'dns' | 'connect' | 'tls' | 'done'
+  /** `proxy_connect`: to the proxy; `proxy`: the proxy was asked for a tunnel. */
+  stage: 'dns' | 'connect' | 'proxy_connect' | 'proxy' | 'tls' | 'done'
   readonly timings: ConnectTimings
   cancel(): void
 }
@@ -32,32 +41,28 @@ export type ConnectCallback = (error: TransportFailure | null, socket: Socket | 
 /** Connects to a checked address of the target, calls back once, later, and never throws. */
 export type Connect = (target: ConnectTarget, callback: ConnectCallback) => ConnectAttempt
 
-/** TLS of receivers. The defaults verify certificate and host name against Node's own authorities. */
-export interface TransportTlsOptions {
-  /** Further or other authorities, PEM, in place of Node's own. */
-  ca?: string | Buffer | ReadonlyArray<string | Buffer>
-  /** Default true. False accepts any certificate and is for tests alone. */
-  rejectUnauthorized?: boolean
-}
-
 export interface ConnectorOptions {
   policy: AddressPolicy
   lookup: Lookup
   clock: Clock
-  tls?: TransportTlsOptions
+  /** Null: every connection is direct. */
+  proxy: EgressProxy | null
+  proxyHealth: ProxyHealth
+  /** Null: wherever the system says. */
+  sources: SourceAddresses | null
+  /** False accepts any certificate and is for tests alone. */
+  rejectUnauthorized: boolean
 }
 
-/** "Connection Attempt Delay" of RFC 8305 section 5: after so long the next address is tried beside the first, in ms. */
-const NEXT_ADDRESS_AFTER_MS = 250
-
-/** Addresses of one name that are tried in one connect; the rest are checked, but a name must not buy a port scan. */
-const MAX_ADDRESSES_TRIED = 6
+/** A proxy in one's own network that has not accepted a connection after so long, in ms, when the request gives up has failed. */
+const PROXY_SILENT_MS = 500
 
 /**
  * Makes the function by which every connection is opened. It looks the name up itself, once; asks the policy about
  * every address in the answer and refuses the connect when one of them is refused; and connects to exactly the
- * addresses it asked about, so an answer that changes between check and connect (DNS rebinding) changes nothing. TLS
- * names and verifies the host of the URL and offers HTTP/1.1 alone. There is no time limit here: who waits cancels.
+ * addresses it asked about, so an answer that changes between check and connect (DNS rebinding) changes nothing. Through a
+ * proxy with `resolve: 'here'` it is told these addresses; with `resolve: 'proxy'` the name. TLS names and verifies the host of
+ * the URL and offers HTTP/1.1 alone. There is no time limit here: who waits cancels.
  */
 export function createConnector(options: ConnectorOptions): Connect {
   const lookup = shareConcurrentLookups(options.lookup)
@@ -69,123 +74,147 @@ class RunningConnect implements ConnectAttempt {
   readonly timings: ConnectTimings = { dns: null, connect: null, tls: null }
   readonly #target: ConnectTarget
   readonly #options: ConnectorOptions
+  readonly #abort = new AbortController()
   #callback: ConnectCallback | null
   #stageStarted: number
-  #addresses: readonly LookupAddress[] = []
-  #nextAddress = 0
-  #opening = new Set<Socket>()
-  #nextAddressTimer: NodeJS.Timeout | undefined
+  /** What is open so far: a connection to the receiver or to the proxy, under TLS or not. */
+  #socket: Socket | null = null
 
   constructor(target: ConnectTarget, callback: ConnectCallback, options: ConnectorOptions) {
     this.#target = target
     this.#callback = callback
     this.#options = options
     this.#stageStarted = options.clock.monotonic()
-    const family = isIP(target.hostname)
-    // In a microtask, so that nobody is called back before the attempt is in their hands.
-    if (family !== 0) queueMicrotask(() => this.#useAddresses([{ address: target.hostname, family }]))
-    else this.#lookUp()
+    this.#run().then(
+      (socket) => this.#end(null, socket),
+      (error: unknown) => this.#end(asFailure(error), null),
+    )
   }
 
   cancel(): void {
+    const { proxyHealth, clock } = this.#options
+    if (
+      this.#callback !== null &&
+      this.stage === 'proxy_connect' &&
+      clock.monotonic() - this.#stageStarted > PROXY_SILENT_MS
+    )
+      proxyHealth.failed('PROXY_FAILED', 'The proxy did not accept a connection in time.')
     this.#callback = null
     this.#release()
   }
 
-  #lookUp(): void {
-    this.#options.lookup(this.#target.hostname).then(
-      (answers) => {
-        this.timings.dns = this.#lap()
-        this.#useAddresses(answers)
-      },
-      (error: unknown) => {
-        this.timings.dns = this.#lap()
-        this.#fail(new TransportFailure('DNS_FAILED', `The name could not be looked up (${errorCodeOf(error)}).`))
-      },
-    )
-  }
-
-  #useAddresses(answers: readonly LookupAddress[]): void {
-    if (this.#callback === null) return
-    const refusal = refusalOfAnswers(answers, this.#options.policy)
-    if (answers.length === 0 || refusal !== null) {
-      this.#fail(
-        refusal === null
-          ? new TransportFailure('DNS_FAILED', 'The name has no address.')
-          : new TransportFailure('ADDRESS_REFUSED', `The host ${this.#target.hostname} ${refusal}.`),
-      )
-      return
+  async #run(): Promise<Socket> {
+    const { hostname, port, tls } = this.#target
+    const { proxy } = this.#options
+    if (proxy?.carries(hostname)) await this.#openTunnel(proxy)
+    else {
+      const addresses = await this.#checkedAddresses()
+      this.stage = 'connect'
+      await this.#open(addresses, port).catch((error: unknown) => {
+        this.timings.connect = this.#lap()
+        throw connectFailure(error, this.#options.sources !== null)
+      })
+      this.timings.connect = this.#lap()
     }
-    this.stage = 'connect'
-    this.#addresses = alternateFamilies(answers).slice(0, MAX_ADDRESSES_TRIED)
-    this.#tryNextAddress()
-  }
-
-  #tryNextAddress(): void {
-    clearTimeout(this.#nextAddressTimer)
-    const address = this.#addresses[this.#nextAddress++]
-    if (address === undefined || this.#callback === null) return
-    // The host is an IP address: net.connect resolves nothing.
-    const socket = connectTcp({ host: address.address, port: this.#target.port, autoSelectFamily: false })
-    socket.setNoDelay(true)
-    this.#opening.add(socket)
-    socket.once('connect', () => this.#connected(socket))
-    socket.on('error', (error) => this.#addressFailed(socket, error))
-    if (this.#nextAddress < this.#addresses.length)
-      this.#nextAddressTimer = setTimeout(() => this.#tryNextAddress(), NEXT_ADDRESS_AFTER_MS)
-  }
-
-  #addressFailed(socket: Socket, error: Error): void {
-    // Also called for a connection that is in use by now; whoever uses it hears the error too.
-    if (!this.#opening.delete(socket) || this.stage !== 'connect') return
-    if (this.#nextAddress < this.#addresses.length) {
-      this.#tryNextAddress()
-      return
-    }
-    if (this.#opening.size > 0) return
-    this.timings.connect = this.#lap()
-    const code = errorCodeOf(error)
-    this.#fail(
-      code === 'ETIMEDOUT'
-        ? new TransportFailure('CONNECT_TIMEOUT', `No connection could be opened in time (${code}).`)
-        : new TransportFailure('CONNECT_FAILED', `No connection could be opened (${code}).`),
-    )
-  }
-
-  #connected(socket: Socket): void {
-    if (this.stage !== 'connect') return
-    this.timings.connect = this.#lap()
-    this.#opening.delete(socket)
-    this.#release()
-    if (this.#target.secure) this.#startTls(socket)
-    else this.#succeed(socket)
-  }
-
-  #startTls(socket: Socket): void {
+    if (tls === null) return this.#socket as Socket
     this.stage = 'tls'
+    const socket = await this.#startTls(hostname, tls.context, ['http/1.1']).catch((error: unknown) => {
+      this.timings.tls = this.#lap()
+      throw tlsFailure(error)
+    })
+    this.timings.tls = this.#lap()
+    return socket
+  }
+
+  /** The receiver's addresses, all of them allowed. */
+  async #checkedAddresses(): Promise<readonly LookupAddress[]> {
     const { hostname } = this.#target
-    const { ca, rejectUnauthorized = true } = this.#options.tls ?? {}
+    const family = isIP(hostname)
+    const answers = family === 0 ? await this.#lookUp(hostname) : [{ address: hostname, family }]
+    const refusal = refusalOfAnswers(answers, this.#options.policy)
+    if (refusal !== null) throw new TransportFailure('ADDRESS_REFUSED', `The host ${hostname} ${refusal}.`)
+    if (answers.length === 0) throw new TransportFailure('DNS_FAILED', 'The name has no address.')
+    return answers
+  }
+
+  async #lookUp(hostname: string): Promise<readonly LookupAddress[]> {
+    try {
+      return await this.#options.lookup(hostname)
+    } catch (error) {
+      throw new TransportFailure('DNS_FAILED', `The name could not be looked up (${errorCodeOf(error)}).`)
+    } finally {
+      this.timings.dns = (this.timings.dns ?? 0) + this.#lap()
+    }
+  }
+
+  /** One after another where the proxy cannot reach an address: which of them it can, only it knows. */
+  async #openTunnel(proxy: EgressProxy): Promise<void> {
+    const { hostname, port } = this.#target
+    const { proxyHealth } = this.#options
+    const isNamed = proxy.resolve === 'proxy' && isIP(hostname) === 0
+    const destinations = isNamed ? [hostname] : ipv4First(await this.#checkedAddresses()).slice(0, MAX_ADDRESSES_TRIED)
+    const startedAt = this.#stageStarted
+    let failure: TransportFailure | null = null
+    try {
+      for (const destination of destinations) {
+        failure = await this.#askProxy(proxy, destination, port)
+        if (failure === null) return
+        this.#socket?.destroy()
+        if (failure.code !== 'PROXY_GATEWAY_FAILED') break
+      }
+    } catch (error) {
+      failure = proxyConnectFailure(error, this.#options.sources !== null)
+    } finally {
+      this.timings.connect = this.#options.clock.monotonic() - startedAt
+      this.#lap()
+    }
+    const isItsOwn = failure?.code === 'PROXY_FAILED' || failure?.code === 'PROXY_AUTH_FAILED'
+    if (failure !== null && isItsOwn && this.#callback !== null) proxyHealth.failed(failure.code, failure.message)
+    throw failure
+  }
+
+  /** Null: the tunnel stands. */
+  async #askProxy(proxy: EgressProxy, destination: string, port: number): Promise<TransportFailure | null> {
+    const { lookup, proxyHealth } = this.#options
+    this.stage = 'proxy_connect'
+    this.#lap()
+    const family = isIP(proxy.hostname)
+    const addresses = family === 0 ? await lookup(proxy.hostname) : [{ address: proxy.hostname, family }]
+    await this.#open(addresses, proxy.port)
+    if (proxy.tls !== null) await this.#startTls(proxy.hostname, proxy.tls, ['http/1.1'])
+    this.stage = 'proxy'
+    const status = await requestTunnel(this.#socket as Socket, destination, port, authorizationOf(proxy))
+    const refusal = refusalOfStatus(status)
+    if (refusal?.code !== 'PROXY_AUTH_FAILED') proxyHealth.answered()
+    return refusal
+  }
+
+  async #open(addresses: readonly LookupAddress[], port: number): Promise<void> {
+    this.#keep(await openTcp(addresses, port, this.#options.sources, this.#abort.signal))
+  }
+
+  /** Over what is open so far. */
+  #startTls(hostname: string, secureContext: SecureContext, ALPNProtocols: string[]): Promise<Socket> {
     const secure = connectTls({
-      socket,
+      socket: this.#socket as Socket,
       // What the certificate is verified against where there is no servername: SNI cannot hold an address (RFC 6066).
       host: hostname,
       servername: isIP(hostname) === 0 ? hostname : '',
-      ALPNProtocols: ['http/1.1'],
-      rejectUnauthorized,
-      ...(ca === undefined ? {} : { ca: typeof ca === 'string' || Buffer.isBuffer(ca) ? ca : [...ca] }),
+      ALPNProtocols,
+      rejectUnauthorized: this.#options.rejectUnauthorized,
+      secureContext,
     })
-    this.#opening.add(secure)
-    secure.once('secureConnect', () => {
-      this.#opening.delete(secure)
-      this.timings.tls = this.#lap()
-      this.#succeed(secure)
+    this.#keep(secure)
+    return new Promise((resolve, reject) => {
+      secure.once('secureConnect', () => resolve(secure))
+      // It stays: a destroyed socket may yet fail. Whoever uses the connection by then hears the error too.
+      secure.on('error', reject)
     })
-    secure.on('error', (error) => {
-      if (!this.#opening.delete(secure)) return
-      this.timings.tls = this.#lap()
-      secure.destroy()
-      this.#fail(tlsFailure(error))
-    })
+  }
+
+  #keep(socket: Socket): void {
+    this.#socket = socket
+    if (this.#abort.signal.aborted) socket.destroy()
   }
 
   /** The ms since the last stage began, which end it. */
@@ -196,36 +225,34 @@ class RunningConnect implements ConnectAttempt {
     return duration
   }
 
-  #succeed(socket: Socket): void {
-    this.stage = 'done'
+  #end(failure: TransportFailure | null, socket: Socket | null): void {
     const callback = this.#callback
     this.#callback = null
-    if (callback === null) socket.destroy()
-    else callback(null, socket)
+    if (failure === null) this.stage = 'done'
+    if (failure !== null || callback === null) this.#release()
+    callback?.(failure, socket)
   }
 
-  #fail(failure: TransportFailure): void {
-    const callback = this.#callback
-    this.cancel()
-    callback?.(failure, null)
-  }
-
-  /** Ends every socket that is still being opened. Their error listeners stay: a destroyed socket may yet fail. */
   #release(): void {
-    clearTimeout(this.#nextAddressTimer)
-    for (const socket of this.#opening) socket.destroy()
-    this.#opening.clear()
+    this.#abort.abort()
+    this.#socket?.destroy()
   }
 }
 
-/** The first address first, then one of each family in turn (RFC 8305 section 4), so that one broken family costs little. */
-function alternateFamilies(answers: readonly LookupAddress[]): LookupAddress[] {
-  const family = answers[0]?.family
-  const first = answers.filter((answer) => answer.family === family)
-  const second = answers.filter((answer) => answer.family !== family)
-  const ordered: LookupAddress[] = []
-  for (let index = 0; index < Math.max(first.length, second.length); index++) {
-    for (const answer of [first[index], second[index]]) if (answer !== undefined) ordered.push(answer)
+/** Asks the host's own function; what it throws is a failure of the host's. */
+function authorizationOf(proxy: EgressProxy): string | null {
+  try {
+    return proxy.authorization()
+  } catch {
+    throw new TransportFailure('PROXY_AUTH_FAILED', 'The credentials of http.proxy could not be had: see its function.')
   }
-  return ordered
+}
+
+/** Whether a proxy reaches IPv6 is unknown here, and the resolver's order is that of this machine. */
+function ipv4First(answers: readonly LookupAddress[]): string[] {
+  return [...answers].sort((a, b) => a.family - b.family).map(({ address }) => address)
+}
+
+function asFailure(error: unknown): TransportFailure {
+  return error instanceof TransportFailure ? error : new TransportFailure('SEND_FAILED', 'The connect failed.')
 }

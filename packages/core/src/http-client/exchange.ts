@@ -43,6 +43,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Expiring {
   readonly wantsFreshConnection: boolean
   deadlineAt: number
   connection: CarryingConnection | null = null
+  /** The host is being asked for the TLS settings of this receiver. */
+  awaitsTlsSettings = false
   readonly #request: OutboundRequest
   readonly #clock: Clock
   readonly #deadlines: Deadlines<Exchange>
@@ -202,11 +204,17 @@ export class Exchange implements Dispatcher.DispatchHandler, Expiring {
   #timeout(): TransportFailure {
     const within = `within ${this.#request.deadlineMs} ms`
     if (this.#phase !== 'waiting') return new TransportFailure('TIMEOUT', `The receiver did not answer ${within}.`)
+    if (this.awaitsTlsSettings)
+      return new TransportFailure('TLS_SETTINGS_FAILED', `http.tls.forEndpoint did not answer ${within}.`)
     switch (this.connection?.attempt?.stage) {
       case 'dns':
         return new TransportFailure('DNS_FAILED', `The name look-up was not answered ${within}.`)
       case 'connect':
         return new TransportFailure('CONNECT_TIMEOUT', `The receiver did not accept a connection ${within}.`)
+      case 'proxy_connect':
+        return new TransportFailure('PROXY_FAILED', `The proxy did not accept a connection ${within}.`)
+      case 'proxy':
+        return new TransportFailure('PROXY_TIMEOUT', `The proxy did not reach the receiver ${within}.`)
       case 'tls':
         return new TransportFailure('TLS_FAILED', `The TLS handshake was not completed ${within}.`)
       default:

@@ -3,10 +3,14 @@ import { type Clock, systemClock } from '../clock.ts'
 import { PosthasteError } from '../errors.ts'
 import type { AddressPolicy } from './address-guard.ts'
 import { ConnectionPool, type Origin } from './connection-pool.ts'
-import { createConnector, type TransportTlsOptions } from './connector.ts'
+import { createConnector } from './connector.ts'
 import { Deadlines } from './deadlines.ts'
 import { Exchange } from './exchange.ts'
 import { type Lookup, systemLookup } from './name-lookup.ts'
+import { createEgressProxy, type ProxyOptions } from './proxy.ts'
+import { type ProxyChange, ProxyHealth } from './proxy-health.ts'
+import { parseSourceAddresses } from './source-address.ts'
+import { TlsIdentities, type TlsIdentity, type TlsOptions } from './tls-identity.ts'
 import type { OutboundRequest, OutboundResult, Transport } from './transport.ts'
 import { TransportFailure } from './transport-failure.ts'
 import { MAX_URL_LENGTH, parseEndpointUrl, portOf } from './url-policy.ts'
@@ -27,7 +31,17 @@ export interface HttpTransportOptions {
    * that. Default 4,000: common servers close after 5 s (Node's `keepAliveTimeout`), and we should be the first.
    */
   keepAliveMs?: number
-  tls?: TransportTlsOptions
+  /** Default: Node's own authorities, no client certificate, TLS 1.2 or newer. */
+  tls?: TlsOptions & {
+    /** Default true. False accepts any certificate and is for tests alone. */
+    rejectUnauthorized?: boolean
+  }
+  /** An egress proxy, as a URL or with more to say. Default: none; environment variables are not read. */
+  proxy?: string | ProxyOptions
+  /** Told when the proxy goes down, after each failed probe, and when it works again. */
+  onProxyChange?: (change: ProxyChange) => void
+  /** Where connections begin: an address of this machine, or one of each family. Default: wherever the system says. */
+  localAddress?: string | readonly string[]
 }
 
 /** Where a URL leads; kept, since the same endpoint is sent to again and again. */
@@ -50,18 +64,27 @@ const MAX_TARGETS = 10_000
  * - Framing is the transport's: `Content-Length`, `Transfer-Encoding`, `Connection`, `Host` and other headers of the hop
  *   are left out of what the caller gives and made from URL and body.
  *
- * Throws `CONFIG_INVALID` for limits that are not positive whole numbers.
+ * - Connections to one origin under different TLS settings are never shared.
+ *
+ * Throws `CONFIG_INVALID` for limits that are not positive whole numbers, and for a proxy, TLS settings or a source address
+ * that cannot be used.
  */
 export function createHttpTransport(options: HttpTransportOptions): Transport {
   const clock = options.clock ?? systemClock
   const deadlines = new Deadlines<Exchange>()
   const targets = new Map<string, Target>()
+  const identities = new TlsIdentities(options.tls)
+  const proxy = options.proxy === undefined ? null : createEgressProxy(options.proxy)
+  const proxyHealth = new ProxyHealth(clock, options.onProxyChange ?? (() => {}))
   const pool = new ConnectionPool({
     connect: createConnector({
       policy: options.policy,
       lookup: options.lookup ?? systemLookup,
       clock,
-      ...(options.tls === undefined ? {} : { tls: options.tls }),
+      proxy,
+      proxyHealth,
+      sources: parseSourceAddresses(options.localAddress),
+      rejectUnauthorized: options.tls?.rejectUnauthorized ?? true,
     }),
     clock,
     connectionsPerOrigin: requirePositive('connectionsPerOrigin', options.connectionsPerOrigin ?? 50),
@@ -79,7 +102,7 @@ export function createHttpTransport(options: HttpTransportOptions): Transport {
   }
 
   function parseAndRemember(url: string): Target {
-    const target = parseTarget(url, options.policy)
+    const target = parseTarget(url, options.policy, identities)
     if ('origin' in target) rememberOrigin(url, target.origin)
     if (targets.size >= MAX_TARGETS) for (const oldest of targets.keys()) if (targets.delete(oldest)) break
     targets.set(url, target)
@@ -109,8 +132,41 @@ export function createHttpTransport(options: HttpTransportOptions): Transport {
     const target = targetOf(request.url)
     if ('refusal' in target) return refusedResult(new TransportFailure('ADDRESS_REFUSED', target.refusal))
     const exchange = new Exchange(request, dispatchOptions(request, target.path), clock, deadlines)
-    pool.carry(target.origin, exchange)
+    const { origin } = target
+    if (proxy?.carries(origin.hostname)) proxyHealth.began()
+    if (origin.tls === null || options.tls?.forEndpoint === undefined) pool.carry(origin, exchange)
+    else carryAsItself(origin, request, exchange)
     return exchange.result
+  }
+
+  /** As whom, and trusting whom, the host says of this receiver. */
+  function carryAsItself(origin: Origin, request: OutboundRequest, exchange: Exchange): void {
+    const { hostname, port } = origin
+    const { endpointId = null, account = null } = request
+    try {
+      carryAs(identities.of({ endpointId, account, hostname, port }), origin, exchange)
+    } catch (error) {
+      exchange.fail(error as TransportFailure)
+    }
+  }
+
+  function carryAs(identity: Promise<TlsIdentity> | TlsIdentity, origin: Origin, exchange: Exchange): void {
+    if (!(identity instanceof Promise)) {
+      pool.carry(
+        identity.key === '' ? origin : { ...origin, tls: identity, key: `${origin.url} ${identity.key}` },
+        exchange,
+      )
+      return
+    }
+    exchange.awaitsTlsSettings = true
+    identity.then(
+      (settled) => {
+        exchange.awaitsTlsSettings = false
+        // Its deadline may have passed, or the transport may have been closed.
+        if (exchange.isWaiting) carryAs(settled, origin, exchange)
+      },
+      (error: unknown) => exchange.fail(error as TransportFailure),
+    )
   }
 
   async function close(): Promise<void> {
@@ -119,7 +175,14 @@ export function createHttpTransport(options: HttpTransportOptions): Transport {
     await pool.close()
   }
 
-  return { send, close }
+  function heldMs(url: string): number {
+    const heldMs = proxyHealth.heldMs()
+    if (heldMs === 0) return 0
+    const target = targetOf(url)
+    return 'origin' in target && proxy?.carries(target.origin.hostname) ? heldMs : 0
+  }
+
+  return { send, close, heldMs }
 }
 
 /** Characters that the URL standard leaves alone in paths and queries; dot segments are looked for apart. */
@@ -138,16 +201,17 @@ function refusedResult(failure: TransportFailure): Promise<OutboundResult> {
   })
 }
 
-function parseTarget(url: string, policy: AddressPolicy): Target {
+function parseTarget(url: string, policy: AddressPolicy, identities: TlsIdentities): Target {
   const parsed = parseEndpointUrl(url, policy)
   if (typeof parsed === 'string') return { refusal: parsed }
   const { hostname, origin, pathname, search, protocol } = parsed
   return {
     origin: {
+      url: origin,
       key: origin,
       hostname: hostname.startsWith('[') ? hostname.slice(1, -1) : hostname,
       port: portOf(parsed),
-      secure: protocol === 'https:',
+      tls: protocol === 'https:' ? identities.common() : null,
     },
     path: pathname + search,
   }

@@ -11,6 +11,7 @@ export function createLazyTransport(create: () => Transport): Transport {
       transport ??= create()
       return await transport.send(request)
     },
+    heldMs: (url) => transport?.heldMs?.(url) ?? 0,
     async close() {
       closed = true
       await transport?.close()

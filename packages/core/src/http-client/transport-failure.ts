@@ -1,4 +1,5 @@
 import { errors } from 'undici'
+import { NO_USABLE_FAMILY } from './tcp-connect.ts'
 import type { TransportErrorCode } from './transport.ts'
 
 /** Why an exchange failed, before it becomes a result. The message holds no secret and nothing that a receiver sent. */
@@ -87,4 +88,30 @@ export function tlsFailure(error: unknown): TransportFailure {
   if (CERTIFICATE_CODES.has(code))
     return new TransportFailure('TLS_FAILED', `The receiver's certificate is not trusted (${code}).`)
   return new TransportFailure('TLS_FAILED', `The TLS handshake with the receiver failed (${code}).`)
+}
+
+/** No connection to the receiver was opened. */
+export function connectFailure(error: unknown, fromSourceAddress: boolean): TransportFailure {
+  const code = errorCodeOf(error)
+  if (fromSourceAddress && (code === 'EADDRNOTAVAIL' || code === NO_USABLE_FAMILY)) return sourceAddressFailure(code)
+  return code === 'ETIMEDOUT'
+    ? new TransportFailure('CONNECT_TIMEOUT', `No connection could be opened in time (${code}).`)
+    : new TransportFailure('CONNECT_FAILED', `No connection could be opened (${code}).`)
+}
+
+/** No connection to the proxy was opened, or it was lost before the proxy answered. */
+export function proxyConnectFailure(error: unknown, fromSourceAddress: boolean): TransportFailure {
+  if (error instanceof TransportFailure) return error
+  const code = errorCodeOf(error)
+  if (fromSourceAddress && (code === 'EADDRNOTAVAIL' || code === NO_USABLE_FAMILY)) return sourceAddressFailure(code)
+  return new TransportFailure('PROXY_FAILED', `No connection to the proxy could be opened (${code}).`)
+}
+
+function sourceAddressFailure(code: string): TransportFailure {
+  return new TransportFailure(
+    'SOURCE_ADDRESS_FAILED',
+    code === NO_USABLE_FAMILY
+      ? 'The receiver has no address of the family of http.localAddress: give one of each family.'
+      : `No connection could begin at http.localAddress (${code}): is it an address of this machine?`,
+  )
 }

@@ -1,7 +1,4 @@
-/**
- * The seam between delivery and the network: one signed POST, out, and what became of it. The production transport is
- * `createHttpTransport`; tests and hosts may put their own in its place.
- */
+/** The seam between delivery and the network: one signed POST, out, and what became of it. See docs/network.md. */
 export interface OutboundRequest {
   /** Absolute http(s) URL without credentials or fragment. */
   url: string
@@ -16,6 +13,9 @@ export interface OutboundRequest {
   mayStart?: () => boolean
   /** Never reuse a kept-alive connection for this one. */
   freshConnection?: boolean
+  /** Whose request it is: `ep_…` and its account. For what depends on the receiver, such as a client certificate. */
+  endpointId?: string
+  account?: string
 }
 
 /** Where the time of an exchange went, in ms; dns, connect and tls are null where a connection was reused. */
@@ -39,6 +39,20 @@ export type TransportErrorCode =
   | 'HEADERS_TOO_LARGE'
   | 'NOT_STARTED'
   | 'SEND_FAILED'
+  /** The host's own proxy: not reachable, not speaking HTTP, or closing. Says nothing about the endpoint. */
+  | 'PROXY_FAILED'
+  /** The proxy wants other credentials (407). Says nothing about the endpoint. */
+  | 'PROXY_AUTH_FAILED'
+  /** The proxy does not let us through to this receiver (403 and the like). Says nothing about the endpoint. */
+  | 'PROXY_REFUSED'
+  /** The proxy says that it could not reach the receiver (5xx). Backs the endpoint off, and never disables it. */
+  | 'PROXY_GATEWAY_FAILED'
+  /** The proxy did not say in time whether it reached the receiver. Backs the endpoint off, and never disables it. */
+  | 'PROXY_TIMEOUT'
+  /** The host's TLS settings for this endpoint cannot be used. Says nothing about the endpoint. */
+  | 'TLS_SETTINGS_FAILED'
+  /** `http.localAddress` cannot be used. Says nothing about the endpoint. */
+  | 'SOURCE_ADDRESS_FAILED'
 
 export type OutboundResult =
   | {
@@ -66,8 +80,13 @@ export type OutboundResult =
     }
 
 export interface Transport {
-  /** Never rejects: every way to fail is a result. */
+  /** Never rejects: every way to fail is a result. Resolves within `deadlineMs`. */
   send(request: OutboundRequest): Promise<OutboundResult>
   /** Closes idle connections, destroys busy ones. */
   close(): Promise<void>
+  /**
+   * For how long sends to this URL had better wait, because this host's own way out is down, in ms; 0: send. Asked before
+   * every send, so it answers at once. What waits for this uses no step of its schedule.
+   */
+  heldMs?(url: string): number
 }

@@ -1,5 +1,6 @@
 import { EventEmitter } from 'eventemitter3'
 import { errorFields, type Logger } from '../logger.ts'
+import { type DiagnosticsChannel, diagnosticsChannel } from './diagnostics-channel.ts'
 
 /** What all events about a delivery say. Ids are public ones. */
 export interface DeliveryInfo {
@@ -39,6 +40,12 @@ export interface LifecycleEvents {
    * They go on by themselves where a process with the key serves it.
    */
   'endpoint.unreadable': (event: { account: string; endpointId: string }) => void
+  /**
+   * The proxy of `http.proxy` is down, by this process' own experience; all that goes through it waits, but for a probe in
+   * `retryInMs`. Raised again after each failed probe.
+   */
+  'proxy.degraded': (event: { errorCode: string; message: string; retryInMs: number }) => void
+  'proxy.recovered': (event: Record<string, never>) => void
   /** Committed events were matched with subscriptions. */
   'events.dispatched': (event: { events: number; deliveries: number }) => void
   /** The lanes that this worker serves have changed. */
@@ -46,6 +53,21 @@ export interface LifecycleEvents {
 }
 
 export type LifecycleEventName = keyof LifecycleEvents
+
+/** Of each lifecycle event, the channel of node:diagnostics_channel. */
+const CHANNELS: { readonly [N in LifecycleEventName]: DiagnosticsChannel } = {
+  'delivery.succeeded': diagnosticsChannel('delivery.succeeded'),
+  'delivery.failed': diagnosticsChannel('delivery.failed'),
+  'attempt.failed': diagnosticsChannel('attempt.failed'),
+  'endpoint.disabled': diagnosticsChannel('endpoint.disabled'),
+  'endpoint.degraded': diagnosticsChannel('endpoint.degraded'),
+  'endpoint.recovered': diagnosticsChannel('endpoint.recovered'),
+  'endpoint.unreadable': diagnosticsChannel('endpoint.unreadable'),
+  'proxy.degraded': diagnosticsChannel('proxy.degraded'),
+  'proxy.recovered': diagnosticsChannel('proxy.recovered'),
+  'events.dispatched': diagnosticsChannel('events.dispatched'),
+  'lanes.changed': diagnosticsChannel('lanes.changed'),
+}
 
 /** Subscribing to what happens. */
 export interface LifecycleListeners {
@@ -79,13 +101,15 @@ export class Lifecycle implements LifecycleListeners {
     this.#emitter.off(name, this.#wrapped.get(listener)?.get(name))
   }
 
-  /** Whether anybody listens: what nobody hears need not be put together. */
+  /** Whether anybody listens, here or on the channel: what nobody hears need not be put together. */
   heard(name: LifecycleEventName): boolean {
-    return this.#emitter.listenerCount(name) > 0
+    return this.#emitter.listenerCount(name) > 0 || CHANNELS[name].heard
   }
 
   raise<N extends LifecycleEventName>(name: N, event: Parameters<LifecycleEvents[N]>[0]): void {
     this.#emitter.emit(name, event)
+    const channel = CHANNELS[name]
+    if (channel.heard) channel.publish(event, this.#logger)
   }
 
   #guard(name: string, listener: (event: never) => void): (event: unknown) => void {
