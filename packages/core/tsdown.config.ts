@@ -2,7 +2,12 @@ import { defineConfig } from 'tsdown'
 
 export default defineConfig({
   // One output per entry of package.json's `exports`, at the path named there.
-  entry: { index: 'src/index.ts', receiver: 'src/receiver.ts', 'node/index': 'src/node/index.ts' },
+  entry: {
+    index: 'src/index.ts',
+    receiver: 'src/receiver.ts',
+    inbox: 'src/inbox.ts',
+    'node/index': 'src/node/index.ts',
+  },
   format: 'esm',
   platform: 'node',
   target: 'node22.18',

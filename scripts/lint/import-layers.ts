@@ -43,6 +43,8 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   node: LEAVES,
   // What a receiver installs: it verifies a signature and needs nothing else, whatever it runs on.
   receiver: [],
+  // The receiver's inbox on its own Postgres: of the sending side it uses what recognises a host's transaction.
+  inbox: [...LEAVES, 'storage', 'emit'],
 }
 
 /** Libraries that only these layers may import. */

@@ -21,10 +21,7 @@ export interface EmitStatements {
   whenSubscribed: EmitStatement
   /** The events of one JSON text. */
   bulk: EmitStatement
-  /**
-   * Marks the transaction, until its end: that of this statement, if there is none around it. The name is no setting of
-   * Postgres, so every role may set it.
-   */
+  /** Marks the transaction, until its end: that of this statement, if there is none around it. */
   mark: string
 }
 
@@ -32,6 +29,20 @@ const TEXT = 'pg_catalog.text'
 const text = (parameter: string) => `${parameter}::${TEXT}`
 const EQ = 'operator(pg_catalog.=)'
 const CURRENT_XID = 'pg_catalog.pg_current_xact_id_if_assigned()'
+
+/**
+ * True where there is a transaction around the statement. A statement by itself has no transaction id before its first write,
+ * and no setting that is local to a transaction outlives it: so with an id or the mark there is one, and it began before.
+ */
+export const insideTransaction = (mark: string): string =>
+  `(${CURRENT_XID} is not null or pg_catalog.current_setting('posthaste.transaction', true) ${EQ} '${mark}')`
+
+/** True in the transaction whose id is that parameter. */
+export const sameTransaction = (parameter: string): string => `${CURRENT_XID} ${EQ} ${parameter}::pg_catalog.xid8`
+
+/** Marks the transaction, until its end. The name is no setting of Postgres, so every role may set it. */
+export const markTransaction = (mark: string): string =>
+  `select pg_catalog.set_config('posthaste.transaction', '${mark}', true)`
 
 /**
  * @param s the schema
@@ -45,10 +56,8 @@ export function emitStatements(s: string, envelope: 0 | 1, mark: string): EmitSt
   const idAndXid = `${id}, pg_catalog.pg_current_xact_id()::${TEXT} xid`
   const subscribed = (account: string, type: string) => `exists (select 1 from ${s}.subscriptions s
       where s.account ${EQ} ${account} and s.pattern ${EQ} any (${s}.patterns(${type})))`
-  // A statement by itself has no transaction id before its first write, and no setting that is local to a transaction
-  // outlives it. So with an id or the mark there is a transaction, and it began before this statement.
-  const inside = `(${CURRENT_XID} is not null or pg_catalog.current_setting('posthaste.transaction', true) ${EQ} '${mark}')`
-  const same = (parameter: string) => `${CURRENT_XID} ${EQ} ${parameter}::pg_catalog.xid8`
+  const inside = insideTransaction(mark)
+  const same = sameTransaction
   const insert = `insert into ${s}.events ${columns}`
   const ifSubscribed = subscribed(text('$1'), text('$2'))
   const guardedIfSubscribed = (guard: string) => `with written as (
@@ -70,7 +79,7 @@ export function emitStatements(s: string, envelope: 0 | 1, mark: string): EmitSt
       inside: bulk(s, envelope, subscribed, `where ${inside}`),
       same: bulk(s, envelope, subscribed, `where ${same('$2')}`),
     },
-    mark: `select pg_catalog.set_config('posthaste.transaction', '${mark}', true)`,
+    mark: markTransaction(mark),
   }
 }
 
