@@ -94,10 +94,17 @@ export async function startProcess<Order, Told>(file: string, settings: unknown)
   return self
 }
 
-/** The other side: settings, orders and what to tell. */
+/**
+ * The other side: settings, orders and what to tell. Where the runner has gone, so does the process, unless `mayEnd` says that it
+ * is about to end by itself, which is what the runner waits for then.
+ */
 export function serve<Settings, Order, Told>(
   begin: (settings: Settings, tell: (told: Told) => void) => Promise<(order: Order) => Promise<void>>,
+  mayEnd: () => boolean = () => false,
 ): void {
+  process.on('disconnect', () => {
+    if (!mayEnd()) process.exit(1)
+  })
   const say = (report: Report<Told>) => void (process.connected && process.send?.(report))
   const settings = JSON.parse(process.env.FAULTS_SETTINGS as string) as Settings
   void begin(settings, (told) => say({ told })).then((carryOut) => {

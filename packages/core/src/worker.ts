@@ -15,7 +15,7 @@ import { createLaneOffers } from './queue/lane-offers.ts'
 import { createLogUpkeep } from './queue/log-upkeep.ts'
 import { createReplayRunner } from './replays/replay-runner.ts'
 import { createAttemptRollup } from './stats/attempt-rollup.ts'
-import { connect } from './storage/connection.ts'
+import { connect, hurryConnections } from './storage/connection.ts'
 import { openPgPool } from './storage/pg-pool.ts'
 import { VERSION } from './version.ts'
 
@@ -55,6 +55,10 @@ export interface Worker {
 /** How often lanes with work and no owner are looked for. */
 const RECONCILE_EVERY_MS = 3_000
 const UPKEEP_EVERY_MS = 60_000
+/** A connection that answers nothing is given up while the lease can still be renewed on another. */
+const SILENCE_OF_LEASE = 0.6
+/** Once `stop()` was called, after this long. */
+const STOP_SILENCE_MS = 3_000
 /** Whoever owns this lane looks for committed events often; the others leave it to that process. */
 const LEADING_LANE = 0
 
@@ -73,7 +77,7 @@ export function createWorker({ config, transport, lifecycle, name, parts = {} }:
     })
 
   async function start() {
-    const sql = connect(config.database, config.workerConnections)
+    const sql = connect(config.database, config.workerConnections, config.leaseMs * SILENCE_OF_LEASE)
     const server = new LaneServer({
       sql,
       schema,
@@ -143,6 +147,8 @@ export function createWorker({ config, transport, lifecycle, name, parts = {} }:
     let reconciler: BackgroundLoop | null = null
     let upkeepLoop: BackgroundLoop | null = null
     const stop = async () => {
+      // A server that does not answer must not hold the end up.
+      hurryConnections(sql, STOP_SILENCE_MS)
       await Promise.all([reconciler?.stop(), upkeepLoop?.stop(), replays.stop(), dispatcher.stop(), engine?.stop()])
       server.beginStop()
       await keeper.stop()

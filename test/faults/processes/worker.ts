@@ -23,52 +23,59 @@ export type WorkerOrder = { do: 'start' | 'stop' } | { do: 'clock'; offsetMs: nu
 /** `lost`: it lost its lease, or gave up recording; what it had in its hands may be sent again. */
 export type WorkerTold = { at: number; what: 'lost' | 'unhandled'; message: string }
 
-serve<WorkerSettings, WorkerOrder, WorkerTold>(async (settings, tell) => {
-  const report = (error: unknown) =>
-    tell({ at: Date.now(), what: 'unhandled', message: error instanceof Error ? (error.stack ?? '') : String(error) })
-  process.on('unhandledRejection', report)
-  process.on('uncaughtException', report)
-  const { createWebhooks, defineEvents } = (await import(
-    pathToFileURL(`${settings.library}/index.ts`).href
-  )) as typeof Core
-  let { clockOffsetMs } = settings
-  let dns = true
-  const onLog = (message: string) => {
-    if (/lost its lease|could not be recorded|could not be given back/.test(message)) {
-      tell({ at: Date.now(), what: 'lost', message })
+let stopped = false
+
+serve<WorkerSettings, WorkerOrder, WorkerTold>(
+  async (settings, tell) => {
+    const report = (error: unknown) =>
+      tell({ at: Date.now(), what: 'unhandled', message: error instanceof Error ? (error.stack ?? '') : String(error) })
+    process.on('unhandledRejection', report)
+    process.on('uncaughtException', report)
+    const { createWebhooks, defineEvents } = (await import(
+      pathToFileURL(`${settings.library}/index.ts`).href
+    )) as typeof Core
+    let { clockOffsetMs } = settings
+    let dns = true
+    const onLog = (message: string) => {
+      if (/lost its lease|could not be recorded|could not be given back/.test(message)) {
+        tell({ at: Date.now(), what: 'lost', message })
+      }
     }
-  }
-  const webhooks = createWebhooks({
-    database: settings.database,
-    installation: 'faults',
-    events: defineEvents({
-      'test.happened': {
-        schema: z.object({ n: z.int() }),
-        description: 'Something happened',
-        trigger: 'A test',
-        example: { n: 1 },
+    const webhooks = createWebhooks({
+      database: settings.database,
+      installation: 'faults',
+      events: defineEvents({
+        'test.happened': {
+          schema: z.object({ n: z.int() }),
+          description: 'Something happened',
+          trigger: 'A test',
+          example: { n: 1 },
+        },
+      }),
+      secretKeys: settings.secretKeys,
+      retrySchedule: settings.retrySchedule,
+      connections: { worker: 4, api: 2 },
+      clock: { now: () => Date.now() + clockOffsetMs, monotonic: () => performance.now() },
+      http: {
+        allowHttp: true,
+        allowedCidrs: ['127.0.0.0/8'],
+        deadline: `${settings.deadlineMs}ms`,
+        lookup: async () => {
+          if (!dns) throw Object.assign(new Error('SERVFAIL'), { code: 'EAI_AGAIN' })
+          return [{ address: settings.address, family: 4 }]
+        },
       },
-    }),
-    secretKeys: settings.secretKeys,
-    retrySchedule: settings.retrySchedule,
-    connections: { worker: 4, api: 2 },
-    clock: { now: () => Date.now() + clockOffsetMs, monotonic: () => performance.now() },
-    http: {
-      allowHttp: true,
-      allowedCidrs: ['127.0.0.0/8'],
-      deadline: `${settings.deadlineMs}ms`,
-      lookup: async () => {
-        if (!dns) throw Object.assign(new Error('SERVFAIL'), { code: 'EAI_AGAIN' })
-        return [{ address: settings.address, family: 4 }]
-      },
-    },
-    worker: { lease: `${settings.leaseMs}ms`, jobEngine: settings.jobEngine, concurrency: 40 },
-    logger: { debug() {}, info() {}, warn: onLog, error: onLog },
-  })
-  return async (order) => {
-    if (order.do === 'start') await webhooks.start()
-    else if (order.do === 'stop') await webhooks.stop()
-    else if (order.do === 'clock') clockOffsetMs = order.offsetMs
-    else if (order.do === 'dns') dns = order.works
-  }
-})
+      worker: { lease: `${settings.leaseMs}ms`, jobEngine: settings.jobEngine, concurrency: 40 },
+      logger: { debug() {}, info() {}, warn: onLog, error: onLog },
+    })
+    return async (order) => {
+      if (order.do === 'start') await webhooks.start()
+      else if (order.do === 'stop') {
+        await webhooks.stop()
+        stopped = true
+      } else if (order.do === 'clock') clockOffsetMs = order.offsetMs
+      else if (order.do === 'dns') dns = order.works
+    }
+  },
+  () => stopped,
+)

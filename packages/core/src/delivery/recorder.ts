@@ -30,7 +30,8 @@ export interface WrittenRetry {
 export interface Recorder {
   /**
    * Writes attempts, removes the retries they came from and adds those that follow, in one statement that is fenced by our
-   * worker row. Null: fenced, nothing was written. May be repeated with the same outcomes after a lost connection.
+   * worker row. Null: fenced, nothing was written. May be repeated with the same outcomes after a lost connection, and does
+   * nothing where the attempt is written already: a first try may be carried out after its repetition and what came of it.
    */
   record(
     token: number,
@@ -52,20 +53,23 @@ export function createRecorder(sql: Sql, schema: string): Recorder {
       insert into ${s}.attempts (delivery_id, number, endpoint, seq, outcome, final, step, status, at, dns_ms, connect_ms, tls_ms,
         first_byte_ms, total_ms, signatures, error, detail, response_headers, response_excerpt)
       select d, n, e, sq, o, f, st, c, to_timestamp(at / 1000), td, tc, tt, tf, t, decode(g, 'hex'), er, de, rh, rx from r
-      on conflict do nothing),
+      on conflict do nothing returning delivery_id d),
     gone as (
-      delete from ${s}.retries q using r
+      delete from ${s}.retries q using r join written using (d)
       where q.delivery_id = r.d and ((q.step = r.rs and r.nx is distinct from r.rs) or (r.m and r.o = ${SUCCEEDED}))),
     renumbered as (
-      update ${s}.retries q set number = greatest(q.number, r.n + 1) from r
+      update ${s}.retries q set number = greatest(q.number, r.n + 1) from r join written using (d)
       where r.m and r.o <> ${SUCCEEDED} and q.delivery_id = r.d),
     due as (
       insert into ${s}.retries as q (delivery_id, step, endpoint, lane, seq, event_id, number, due_at)
-      select d, nx, e, ln, sq, ev, n + 1, ${s}.clock() + nd * interval '1 millisecond' from r where nx is not null
+      select d, nx, e, ln, sq, ev, n + 1, ${s}.clock() + nd * interval '1 millisecond' from r join written using (d) where nx is not null
       on conflict (delivery_id, step) do update set number = greatest(q.number, excluded.number), due_at = excluded.due_at
       returning endpoint, due_at)
     select (select count(*) from me)::int alive, null::int endpoint, null::float8 due_ms
-    union all select null, endpoint, extract(epoch from due_at)::float8 * 1000 from due`
+    union all select null, endpoint, extract(epoch from due_at)::float8 * 1000 from due
+    union all select null, q.endpoint, extract(epoch from q.due_at)::float8 * 1000
+      from (select d, nx from r where nx is not null and not exists (select from written w where w.d = r.d)) before
+      cross join lateral (select x.* from ${s}.retries x where x.delivery_id = before.d and x.step = before.nx limit 1) q`
   return {
     async record(token, outcomes, keepResponses) {
       const rows = await sql.unsafe(statement, [token, toJson(outcomes, keepResponses)], { prepare: true })

@@ -4,6 +4,7 @@ import type { Runner } from 'graphile-worker'
 import type { Pool } from 'pg'
 import { PosthasteError } from '../errors.ts'
 import { errorFields, type Logger } from '../logger.ts'
+import { breakConnections } from '../storage/pg-pool.ts'
 import { OFFER_TASK } from './lane-offers.ts'
 
 export interface JobEngineOptions {
@@ -25,6 +26,8 @@ export interface JobEngine {
 
 const RESTART_AFTER_MS = 1_000
 const LONGEST_RESTART_MS = 30_000
+/** Then its connections are broken: a server that does not answer must not hold the end up. */
+const CLOSE_WITHIN_MS = 3_000
 
 export function createJobEngine({ createPool, queueSchema, logger, onOffer }: JobEngineOptions): JobEngine {
   let pool: Pool | null = null
@@ -90,8 +93,12 @@ export function createJobEngine({ createPool, queueSchema, logger, onOffer }: Jo
     const [endedRunner, endedPool] = [runner, pool]
     runner = null
     pool = null
+    if (endedPool === null) return
+    const broken = setInterval(() => breakConnections(endedPool), CLOSE_WITHIN_MS)
     await endedRunner?.stop().catch(() => {})
-    await endedPool?.end().catch(() => {})
+    await endedPool.end().catch(() => {})
+    clearInterval(broken)
+    breakConnections(endedPool)
   }
 
   return {

@@ -1,4 +1,6 @@
+import type { Socket } from 'node:net'
 import postgres from 'postgres'
+import { ConnectionWatch } from './connection-watch.ts'
 
 /** A connection string, or the options of postgres.js. Posthaste opens connections of its own with them. */
 // biome-ignore lint/complexity/noBannedTypes: postgres.js' own "no custom types"
@@ -45,12 +47,18 @@ function backoff(failures: number): number {
   return Math.min(1, 0.02 * 2 ** failures)
 }
 
+/** After this long without an answer a connection is given up, where the caller says nothing else. */
+const SILENCE_MS = 30_000
+
 /**
  * Opens a pool of `max` connections. `prepare: false` and the like in the host's options are kept, as a transaction-pooling
  * proxy may need them.
+ *
+ * @param silenceMs after this long without an answer a connection is given up (see `ConnectionWatch`)
  */
-export function connect(database: DatabaseOption, max: number): Sql {
-  const options: postgres.Options<Types> = {
+export function connect(database: DatabaseOption, max: number, silenceMs = SILENCE_MS): Sql {
+  const watch = new ConnectionWatch(silenceMs)
+  const options = {
     max,
     idle_timeout: 60,
     connect_timeout: 10,
@@ -59,16 +67,64 @@ export function connect(database: DatabaseOption, max: number): Sql {
     connection: { application_name: 'posthaste' },
     types: { bigint: BIGINT, numbers: NUMBERS, texts: TEXTS },
     fetch_types: false,
-  }
-  if (typeof database === 'string') return postgres<Types>(database, options)
+    // postgres.js has this option, its types do not.
+    socket: (parsed: Parameters<ConnectionWatch['open']>[0]) => watch.open(parsed),
+  } as postgres.Options<Types>
+  if (typeof database === 'string') return watched(postgres<Types>(database, options), watch)
   const { connection, idle_timeout = 60, connect_timeout = 10, ...rest } = database
-  return postgres<Types>({
-    ...(rest as postgres.Options<Types>),
-    ...options,
-    idle_timeout,
-    connect_timeout,
-    connection: { application_name: 'posthaste', ...connection },
+  const { socket } = database as { socket?: (options: unknown) => Socket | Promise<Socket> }
+  return watched(
+    postgres<Types>({
+      ...(rest as postgres.Options<Types>),
+      ...options,
+      ...(socket === undefined ? {} : { socket: async (parsed: unknown) => watch.adopt(await socket(parsed)) }),
+      idle_timeout,
+      connect_timeout,
+      connection: { application_name: 'posthaste', ...connection },
+    } as postgres.Options<Types>),
+    watch,
+  )
+}
+
+const watches = new WeakMap<object, ConnectionWatch>()
+
+/** Of a client of `connect`: from now on a connection is given up after this long without an answer. */
+export function hurryConnections(sql: Sql, silenceMs: number): void {
+  watches.get(sql)?.hurry(silenceMs)
+}
+
+/** The client, with every statement and transaction followed until it ends, and an end that leaves no socket open. */
+function watched(sql: Sql, watch: ConnectionWatch): Sql {
+  const follow = (query: postgres.PendingQuery<postgres.Row[]>) => {
+    const lazy = query as unknown as { handle?: () => Promise<void>; executed?: boolean }
+    const { handle } = lazy
+    // Identifiers and lists have none; fragments are never executed themselves.
+    if (handle === undefined) return query
+    lazy.handle = function () {
+      if (this.executed !== true) watch.follow(query)
+      return handle.call(this)
+    }
+    return query
+  }
+  const own = {
+    unsafe: (...args: Parameters<Sql['unsafe']>) => follow(sql.unsafe(...args)),
+    begin(...args: Parameters<Sql['begin']>) {
+      const work = sql.begin(...args)
+      watch.follow(work)
+      return work
+    },
+    async end(options?: { timeout?: number }) {
+      if (options?.timeout !== undefined) watch.hurry(options.timeout * 1_000)
+      await sql.end(options)
+      watch.close()
+    },
+  }
+  const proxy: Sql = new Proxy(sql, {
+    apply: (target, self, args) => follow(Reflect.apply(target, self, args)),
+    get: (target, name) => (name in own ? own[name as keyof typeof own] : Reflect.get(target, name)),
   })
+  watches.set(proxy, watch)
+  return proxy
 }
 
 /**

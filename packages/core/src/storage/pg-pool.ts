@@ -1,5 +1,12 @@
+import { Socket } from 'node:net'
 import type { Pool, PoolConfig } from 'pg'
 import type { DatabaseOption } from './connection.ts'
+
+/** A connection or a statement that is not answered for this long is given up. */
+const SILENCE_MS = 60_000
+const CONNECT_MS = 10_000
+
+const socketsOf = new WeakMap<Pool, Set<Socket>>()
 
 /**
  * A small pool of node-postgres, for the job engine; loaded when it is needed. A connection that breaks while nobody uses it
@@ -11,10 +18,29 @@ export async function openPgPool(
   onBroken: (error: Error) => void = () => {},
 ): Promise<Pool> {
   const { default: pg } = await import('pg')
-  const pool = new pg.Pool({ ...poolConfig(database), max })
+  const sockets = new Set<Socket>()
+  const pool = new pg.Pool({
+    ...poolConfig(database),
+    max,
+    query_timeout: SILENCE_MS,
+    connectionTimeoutMillis: CONNECT_MS,
+    keepAlive: true,
+    stream: () => {
+      const socket = new Socket()
+      sockets.add(socket)
+      socket.once('close', () => sockets.delete(socket))
+      return socket
+    },
+  })
+  socketsOf.set(pool, sockets)
   pool.on('error', onBroken)
   pool.on('connect', (client) => void client.on('error', onBroken))
   return pool
+}
+
+/** Breaks the connections of such a pool: what waits for an answer on them rejects. */
+export function breakConnections(pool: Pool): void {
+  for (const socket of socketsOf.get(pool) ?? []) socket.destroy()
 }
 
 /** The job engine talks through node-postgres: the same database, by what postgres.js was given. */

@@ -1,0 +1,68 @@
+/** A network that loses everything without a word: no reset, no refusal. */
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { startTcpProxy, type TcpProxy } from '../faults/tcp-proxy.ts'
+import { type Receiver, startReceiver } from '../support/receiver.ts'
+import { until } from '../support/until.ts'
+import { type UnderTest, underTest } from '../support/webhooks-under-test.ts'
+import { killWorkerProcesses, startWorkerProcess } from '../support/worker-process.ts'
+
+/** The silence that is allowed is six tenths of the lease. */
+const BRIEF = { http: { deadline: '3s' }, worker: { lease: '4s', jobEngine: true } } as const
+
+let receiver: Receiver
+let host: UnderTest
+let proxy: TcpProxy
+beforeAll(async () => {
+  receiver = await startReceiver()
+})
+afterAll(() => receiver.close())
+beforeEach(async () => {
+  host = await underTest(BRIEF)
+  proxy = await startTcpProxy(Number(new URL(host.database.url).port))
+})
+afterEach(async () => {
+  await killWorkerProcesses()
+  await proxy.close()
+  await host.stop()
+})
+
+const database = () => {
+  const url = new URL(host.database.url)
+  url.port = String(proxy.port)
+  return url.href
+}
+
+test('after a fail-over, with connections that stay silent for ever, deliveries go on without a restart', async () => {
+  await host.endpoint(receiver.url('/fail-over'))
+  const worker = await startWorkerProcess(database(), BRIEF)
+  await worker.order({ do: 'start' })
+  await host.emit(1, 2, 3)
+  await receiver.received('/fail-over', 3)
+  proxy.fallSilent()
+  await host.emit(4, 5, 6)
+  await new Promise((resolve) => setTimeout(resolve, 1_000))
+  proxy.recover(false)
+  await receiver.received('/fail-over', 6, 20_000)
+  expect(receiver.requests('/fail-over').map(({ data }) => data.n)).toEqual([1, 2, 3, 4, 5, 6])
+  expect(worker.unhandled).toEqual([])
+}, 60_000)
+
+test('stop() ends while the database does not answer, and so does the process; nothing is lost', async () => {
+  await host.endpoint(receiver.url('/stop'))
+  receiver.answer('/stop', () => new Promise((resolve) => setTimeout(resolve, 500, 200)))
+  const worker = await startWorkerProcess(database(), BRIEF)
+  await worker.order({ do: 'start' })
+  await host.emit(1)
+  await until('the request', () => receiver.requests('/stop').length === 1)
+  proxy.fallSilent()
+  await worker.order({ do: 'stop' }, 40_000)
+  expect(await worker.finish(10_000)).toBe(0)
+  expect(worker.unhandled).toEqual([])
+  // What it could not record, its successor sends again.
+  await host.webhooks.start()
+  await host.emit(2)
+  await until('both, again or for the first time', () => {
+    const numbers = receiver.requests('/stop').map(({ data }) => data.n)
+    return numbers.filter((n) => n === 1).length === 2 && numbers.includes(2)
+  })
+}, 80_000)
