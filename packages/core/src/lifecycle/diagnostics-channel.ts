@@ -1,8 +1,11 @@
 import { type Channel, channel } from 'node:diagnostics_channel'
 import { errorFields, type Logger } from '../logger.ts'
 
-/** What all our channels' names begin with; `docs/network.md` lists them. */
-export const CHANNEL_PREFIX = 'posthaste:'
+/** What all our channels' names begin with. */
+const PREFIX = 'posthaste:'
+
+/** Every channel that there is; docs/network.md lists the same. */
+export const CHANNEL_NAMES = new Set<string>()
 
 /** A channel of node:diagnostics_channel, kept, so that asking whether anybody listens is one property. */
 export interface DiagnosticsChannel {
@@ -15,7 +18,8 @@ export interface DiagnosticsChannel {
 type Subscriber = (message: unknown, name: string) => void
 
 export function diagnosticsChannel(event: string): DiagnosticsChannel {
-  const name = `${CHANNEL_PREFIX}${event}`
+  const name = `${PREFIX}${event}`
+  CHANNEL_NAMES.add(name)
   const target: Channel & { _subscribers?: unknown } = channel(name)
   return {
     name,
