@@ -220,7 +220,7 @@ test('everything happens, and secrets are nowhere but where they belong', async 
     )
   }
   await failing('rotateSecret', () =>
-    host.webhooks.endpoints.rotateSecret('default', first, { secret: '\u0000' + REFUSED }),
+    host.webhooks.endpoints.rotateSecret('default', first, { secret: `\u0000${REFUSED}` }),
   )
   await call('POST', `/${first}/rotate-secret`, { body: { secret: REFUSED, overlap_seconds: -1 } })
 
