@@ -59,6 +59,15 @@ describe('a request', () => {
     expect(seen?.raw.slice(4, -2)).toEqual(headers.slice(0, 4).flat())
   })
 
+  test.each(['?to=a/b', '/?to=a/b', '?/', '/p?q=/r', ''])('the path of %j is the same each time', async (rest) => {
+    const { port, received } = await receiver()
+    const sender = transport()
+    for (let n = 0; n < 3; n++) await sender.send(post(`http://127.0.0.1:${port}${rest}`))
+    const expected = new URL(`http://x${rest}`)
+    const lines = [...received().matchAll(/POST (\S+) HTTP/g)].map(([, path]) => path)
+    expect(lines).toEqual(Array(3).fill(expected.pathname + expected.search))
+  })
+
   test('an empty body, and a body that is a view of a larger buffer', async () => {
     const { url, received } = await receiver()
     const one = transport()

@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto'
 import { PosthasteError } from '../errors.ts'
 import type { Keyring } from '../signing/keyring.ts'
+import { isSameSecret } from '../signing/same-secret.ts'
 import { findKeptAnswer, KEPT_HOURS, keepAnswer, keptAnswerSealContext } from '../storage/kept-answers.ts'
 import type { PreparedWrite, Queries, Store, WriteScope } from '../storage/tables.ts'
 import type { ApiResult } from './routes.ts'
@@ -50,7 +51,7 @@ export function createIdempotency(store: Store, seals: Pick<Keyring, 'seal' | 'o
   async function find(queries: Queries, request: KeyedRequest): Promise<ApiResult | null> {
     const kept = await findKeptAnswer(store, queries, request.account, request.key)
     if (kept === null) return null
-    if (seals.open(kept.fingerprint, sealContext(request, 'fingerprint')) !== fingerprint(request)) {
+    if (!isSameSecret(fingerprint(request), seals.open(kept.fingerprint, sealContext(request, 'fingerprint')))) {
       throw new PosthasteError(
         'IDEMPOTENCY_KEY_REUSED',
         `This Idempotency-Key came with another request within the last ${KEPT_HOURS} hours: use a new one.`,

@@ -1,6 +1,7 @@
 /** Sealing of what an endpoint keeps secret, and the change of its signing secret. */
 
 import type { Keyring } from '../signing/keyring.ts'
+import { isSameSecret } from '../signing/same-secret.ts'
 import { standardWebhooksSecret } from '../signing/signing-secret.ts'
 import { type SQL, sql } from '../storage/orm.ts'
 import { endpointSealContext, type SealedEndpointColumn, type Store } from '../storage/tables.ts'
@@ -53,7 +54,7 @@ export function rotationColumns(
   overlapSeconds: number,
 ): SecretColumns | null {
   const current = openColumn(seals, row.id, 'secret', row.secret)
-  if (current === secret) return null
+  if (isSameSecret(secret, current)) return null
   const overlaps = overlapSeconds > 0
   return {
     secret: sealColumn(seals, row.id, 'secret', secret),

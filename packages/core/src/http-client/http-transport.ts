@@ -121,7 +121,8 @@ export function createHttpTransport(options: HttpTransportOptions): Transport {
 
   function rememberOrigin(url: string, origin: Origin): void {
     const slash = url.indexOf('/', 8)
-    if (slash < 0) return
+    // That slash may belong to a query: `https://example.com?to=a/b` has no path.
+    if (slash < 0 || url.slice(0, slash).includes('?')) return
     if (origins.size >= MAX_TARGETS) origins.clear()
     origins.set(url.slice(0, slash), origin)
   }
