@@ -52,13 +52,16 @@ test('a proxy that is down holds deliveries: no step is used, no endpoint suffer
   const endpoints = await Promise.all(['/a', '/b'].map((path) => one.endpoint(receiver.url(path))))
   const numbers = Array.from({ length: 30 }, (_, n) => n)
   await one.emit(...numbers)
-  await until('the proxy to be found down', () => seen.length >= 2, 20_000)
+  await until('three probes to fail', () => seen.length >= 4, 40_000)
   expect(seen[0]).toEqual(['degraded', { errorCode: 'PROXY_FAILED', message: expect.any(String), retryInMs: 1_000 }])
   for (const { id } of endpoints) expect(await status(one, id)).toBe('active')
   // Those under way when it went down, and probes since: most have not been attempted at all.
   const before = (await Promise.all(endpoints.map(({ id }) => attempts(one, id)))).flat()
   expect(before.length).toBeLessThan(40)
   expect(before.every(({ error, step }) => error === 'PROXY_FAILED' && (step === 0 || step === 1))).toBe(true)
+  // Those that found out used a step; probes that failed again used none.
+  expect(before.length).toBeGreaterThan(3)
+  expect(await one.sql`select max(step)::int step from posthaste.retries`).toEqual([{ step: 1 }])
   await proxy.restart()
   await until(
     'all to arrive',
@@ -122,8 +125,11 @@ describe('one that answers', () => {
 test('a test send and the creation of an endpoint go the same way', async () => {
   Object.assign(proxy.options, { hosts: { 'partner.test': '127.0.0.1' }, allow: ['partner.test'] })
   const port = new URL(receiver.url()).port
+  // Inside, the name leads elsewhere, or nowhere.
+  let asked = 0
   const lookup = async () => {
-    throw new Error('there is no name server here')
+    asked++
+    return [{ address: '10.0.0.1', family: 4 }]
   }
   const one = await started({ lookup, proxy: { url: proxy.url, resolve: 'proxy' } })
   const { id } = await one.endpoint(`http://partner.test:${port}/hook`)
@@ -134,4 +140,5 @@ test('a test send and the creation of an endpoint go the same way', async () => 
   expect(await one.webhooks.deliveries.sendTest('default', refused.id, {})).toMatchObject({
     error_code: 'PROXY_REFUSED',
   })
+  expect(asked).toBe(0)
 })
