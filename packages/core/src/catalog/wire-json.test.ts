@@ -25,6 +25,13 @@ describe('what is carried', () => {
     expect(text).toBe('{"z":"2024-01-20T14:30:00.000Z","a":[null,true,"x",{"b":85.5}]}')
   })
 
+  test('every safe integer is exact, to the digit', () => {
+    for (const n of [Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER, 2 ** 52 + 1, 4_294_967_297]) {
+      expect(toWireJson({ n })).toBe(`{"n":${BigInt(n)}}`)
+      expect(JSON.parse(toWireJson({ n }))).toEqual({ n })
+    }
+  })
+
   test('the value is a plain copy of what the text says', () => {
     class Money {
       readonly amount = 5

@@ -55,8 +55,14 @@ export function classifyExchangeError(error: unknown): TransportFailure {
 /** undici has one code for a connection that ended and for answers that it does not accept; its own texts differ. */
 function socketFailure(error: unknown): TransportFailure {
   const { message } = error as Error
-  if (message === 'bad response' || message === 'bad upgrade')
-    return new TransportFailure('INVALID_RESPONSE', 'The receiver answered with an interim status nobody asked for.')
+  // undici gives up at either. A client may pass over an unasked 100 (RFC 9110, 15.2.1); docs/security.md says why ours does not.
+  if (message === 'bad response')
+    return new TransportFailure(
+      'INVALID_RESPONSE',
+      'The receiver sent "100 Continue", which was not asked for: switch that off.',
+    )
+  if (message === 'bad upgrade')
+    return new TransportFailure('INVALID_RESPONSE', 'The receiver switched protocols, which was not asked for.')
   return new TransportFailure('CONNECTION_RESET', 'The receiver closed the connection before it answered.')
 }
 
