@@ -7,6 +7,7 @@ export default defineConfig({
     receiver: 'src/receiver.ts',
     inbox: 'src/inbox.ts',
     'node/index': 'src/node/index.ts',
+    'testing/index': 'src/testing/index.ts',
   },
   format: 'esm',
   platform: 'node',

@@ -39,6 +39,8 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   worker: [...FACES, 'config'],
   webhooks: [...FACES, 'config', 'worker'],
   index: [...FACES, 'config', 'worker', 'webhooks'],
+  // For tests of hosts and receivers. Nothing in core may depend on it.
+  testing: [...FACES, 'config', 'worker', 'webhooks'],
   // For the adapters: between Node's messages and Request/Response. Nothing in core may depend on it.
   node: LEAVES,
   // What a receiver installs: it verifies a signature and needs nothing else, whatever it runs on.

@@ -5,6 +5,8 @@ import type { DueKey, WakeReader } from './wake-reader.ts'
 const ROWS_PER_LOOK = 1_000
 const LOOK_EVERY_MS = 100
 const NIL = '00000000-0000-0000-0000-000000000000'
+/** Behind every retry of the same moment. */
+const TOP = 'ffffffff-ffff-ffff-ffff-ffffffffffff'
 
 /**
  * Finds retries as they become due, by a lower bound that moves with the database's clock, so that no look reads through the
@@ -43,7 +45,7 @@ export class DueRetryFinder {
     this.more = rows.length === ROWS_PER_LOOK
     // A database clock that went back takes the bound with it: retries are written by that clock.
     if (this.more && last !== undefined) this.#key = { due: last.due, id: last.id }
-    else this.#key = { due: now, id: NIL }
+    else this.#key = { due: now, id: TOP }
     this.wentBack = nowMs < this.#boundMs
     this.#boundMs = nowMs
     return [...rows, ...meanwhile.filter((retry) => this.#lies(retry))].map(({ endpoint }) => endpoint)
