@@ -69,7 +69,9 @@ export async function openHost(adminUrl: string, prefix: string): Promise<Host> 
       }
     },
     clear: async () => {
-      await sql.unsafe('delete from orders; delete from posthaste.events; update counters set value = 0')
+      await sql.unsafe(
+        'delete from orders; delete from posthaste.events; delete from posthaste.subscriptions; update counters set value = 0',
+      )
     },
     async stop() {
       await Promise.all(made.map((one) => one.stop()))
