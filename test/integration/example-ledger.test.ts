@@ -147,7 +147,7 @@ async function outcomeOf(work: Promise<unknown>): Promise<string> {
 }
 
 describe('the ledger', () => {
-  test('agrees with a model after every course of business', async () => {
+  test('agrees with a model after every course of business', { timeout: 120_000 }, async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(action, { minLength: 5, maxLength: 30 }), async (actions) => {
         await openShop()
@@ -160,7 +160,7 @@ describe('the ledger', () => {
     )
   })
 
-  test('adds up when everything happens at once and emits fail', async () => {
+  test('adds up when everything happens at once and emits fail', { timeout: 120_000 }, async () => {
     const failing = fc.uniqueArray(
       fc.constantFrom(
         'commission.created',

@@ -1,9 +1,10 @@
 /**
- * The affiliate program of the examples on a database of its own, with a recording double in the place of Posthaste: it
- * checks each payload with the catalogue and writes it down in the same transaction.
+ * The affiliate program of the examples on a database of its own, with an installation of Posthaste for tests: what it says of
+ * itself is what an endpoint that subscribes to everything is sent.
  */
 
 import { affiliateEvents } from '@posthaste/core'
+import { createTestInstallation } from '@posthaste/core/testing'
 import postgres from 'postgres'
 import {
   type AffiliateEventName,
@@ -40,36 +41,35 @@ export async function createTestProgram(): Promise<TestProgram> {
   const database = await createTestDatabase()
   const sql = postgres(database.url, { max: 8, onnotice: () => {} })
   await setUpProgram(sql)
-  await sql`create table recorded_events (id integer generated always as identity primary key, type text, data text)`
+  const posthaste = await createTestInstallation({ database: database.url, startsAt: PAGE_TIME })
+  await posthaste.webhooks.endpoints.create('default', { url: 'https://shop.example/hooks', events: ['*'] })
   const failing = new Set<AffiliateEventName>()
   const emit: Emit = async (type, data, { tx }) => {
     if (failing.delete(type)) throw new Error(`emit of ${type} fails, as the test asked`)
-    const { text } = affiliateEvents.prepareData(type, data)
     // A member that the catalogue does not name would go out unnoticed; the example has none.
     const unknown = Object.keys(data).filter((name) => !(name in affiliateEvents.get(type).example))
     if (unknown.length > 0)
       throw new Error(`${type} has members that the catalogue does not know: ${unknown.join(', ')}`)
-    const [row] = await tx`insert into recorded_events (type, data) values (${type}, ${text}) returning id`
-    return { id: `evt_${row!.id}` }
+    return await posthaste.webhooks.emit(type, data, { tx })
   }
   return {
     sql,
     emit,
     now: () => PAGE_TIME,
     async events() {
-      const rows = await sql<
-        { type: AffiliateEventName; data: string }[]
-      >`select type, data from recorded_events order by id`
-      return rows.map((row) => ({ type: row.type, data: JSON.parse(row.data) }))
+      await posthaste.settle()
+      return posthaste.sent.map(({ type, data }) => ({ type: type as AffiliateEventName, data }))
     },
     failNextEmit: (type) => failing.add(type),
     async reset() {
       failing.clear()
+      await posthaste.settle()
+      posthaste.clear()
       await sql`truncate ledger_entries, ledger_journals, commissions, payouts, conversions, clicks, codes, links,
-        redemptions, payout_batches,
-        affiliates, recorded_events restart identity`
+        redemptions, payout_batches, affiliates restart identity`
     },
     async close() {
+      await posthaste.stop()
       await sql.end({ timeout: 5 })
       await database.drop()
     },

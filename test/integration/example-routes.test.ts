@@ -1,4 +1,4 @@
-/** The examples' own routes over HTTP, on every framework; Posthaste is mounted, but a recording double takes the events. */
+/** The examples' own routes over HTTP, on every framework; the events are those that an endpoint is sent. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createApiKeys, type Listening, type Shop } from '../../examples/affiliate/src/shop/index.ts'
 import { listen as listenExpress } from '../../examples/express/src/app.ts'

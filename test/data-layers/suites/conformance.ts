@@ -1,6 +1,6 @@
 /** What `emit` promises inside the host's transaction, for every data layer: the cases of `@posthaste/core/testing`, one test each. */
 import { type TransactionSuite, transactionCases } from '@posthaste/core/testing'
-import { afterAll, afterEach, beforeAll, describe, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { DataLayer, OpenDataLayer } from '../layers/data-layer.ts'
 import type { Host } from './host.ts'
 
@@ -13,8 +13,9 @@ export function describeConformance(layers: readonly DataLayer[], host: () => Ho
     afterAll(() => layer.close())
     afterEach(() => host().clear())
 
-    // oxlint-disable-next-line vitest/expect-expect: each case asserts by itself
-    test.each(transactionCases)('$name', ({ run }) => run(suiteOf(host(), layer)))
+    test.each(transactionCases)('$name', async ({ run }) => {
+      await expect(run(suiteOf(host(), layer))).resolves.toBeUndefined()
+    })
   })
 }
 
