@@ -61,6 +61,8 @@ export interface WebhooksOptions<C extends AnyCatalog, T extends Tenancy> {
   connections?: { worker?: number; api?: number }
   /** Which answers of receivers are kept with their attempts, headers and up to 16 KiB. Default `failed`. */
   keepResponses?: 'failed' | 'all' | 'none'
+  /** How long the logs are kept. They go by the week, so up to seven days later than said here. */
+  retention?: RetentionOptions
   /** Default: silent. `console` fits. */
   logger?: Logger
   /** For tests: the process's clocks. */
@@ -108,6 +110,18 @@ export interface WorkerOptions {
   jobEngine?: boolean
 }
 
+export interface RetentionOptions {
+  /** Events, with their deliveries and attempts. Default `30d`; at least `1d`. What has not ended stays beyond that. */
+  events?: Duration
+  /**
+   * Deliveries that failed for good or expired, with their events and attempts. Default: as `events`. Each week that is kept for
+   * some of them costs a partition, and every partition a little of each read: at most `366d`.
+   */
+  failed?: Duration
+  /** What still waits (held by its endpoint, limited, retrying) is ended as `expired` after this. Default `90d`; at least `7d`. */
+  waiting?: Duration
+}
+
 /** The options with every default filled in and every rule checked. */
 export interface Config {
   database: DatabaseOption
@@ -135,6 +149,7 @@ export interface Config {
   workerConnections: number
   apiConnections: number
   keepResponses: 'failed' | 'all' | 'none'
+  retention: { eventsMs: number; failedMs: number; waitingMs: number }
   logger: Logger
   clock: Clock
   transport: Transport | undefined
@@ -179,10 +194,24 @@ export function checkOptions(options: WebhooksOptions<AnyCatalog, Tenancy>): Con
     workerConnections: count(connections.worker ?? 6, 'connections.worker', 2, 100),
     apiConnections: count(connections.api ?? 4, 'connections.api', 1, 100),
     keepResponses: oneOf(options.keepResponses ?? 'failed', ['failed', 'all', 'none'], 'keepResponses'),
+    retention: checkRetention(options.retention ?? {}),
     logger: options.logger ?? silentLogger,
     clock: options.clock ?? systemClock,
     transport: options.transport,
   }
+}
+
+const DAY_MS = 86_400_000
+
+function checkRetention({ events = '30d', failed = events, waiting = '90d' }: RetentionOptions): Config['retention'] {
+  const eventsMs = parseDuration(events, 'retention.events')
+  const failedMs = parseDuration(failed, 'retention.failed')
+  const waitingMs = parseDuration(waiting, 'retention.waiting')
+  if (eventsMs < DAY_MS) throw invalid("retention.events must be at least '1d'.")
+  if (failedMs > 366 * DAY_MS) throw invalid("retention.failed must be at most '366d': each week that is kept costs.")
+  if (waitingMs < 7 * DAY_MS)
+    throw invalid("retention.waiting must be at least '7d', more than the retry schedule takes.")
+  return { eventsMs, failedMs, waitingMs }
 }
 
 function checkKeyring({ secretKeys, secretStorage = 'encrypted' }: WebhooksOptions<AnyCatalog, Tenancy>): Keyring {

@@ -1,5 +1,6 @@
 import { type BackgroundLoop, type Loops, timedLoops } from './background-loop.ts'
 import type { Config } from './config.ts'
+import { createDeliveryExpirer } from './delivery/delivery-expirer.ts'
 import { createEndpointConfigs } from './delivery/endpoint-config.ts'
 import { LaneServer } from './delivery/lane-server.ts'
 import { createRetrySchedule } from './delivery/retry-schedule.ts'
@@ -10,9 +11,11 @@ import { createLaneKeeper } from './lanes/lane-keeper.ts'
 import { LANE_COUNT } from './lanes/lane-number.ts'
 import { createLaneStore } from './lanes/lane-store.ts'
 import type { Lifecycle } from './lifecycle/events.ts'
+import { createHeldExpiry } from './queue/held-expiry.ts'
 import { createJobEngine, type JobEngine } from './queue/job-engine.ts'
 import { createLaneOffers } from './queue/lane-offers.ts'
 import { createLogUpkeep } from './queue/log-upkeep.ts'
+import { createPartitionUpkeep } from './queue/partition-upkeep.ts'
 import { createReplayRunner } from './replays/replay-runner.ts'
 import { createAttemptRollup } from './stats/attempt-rollup.ts'
 import { connect, hurryConnections } from './storage/connection.ts'
@@ -55,6 +58,10 @@ export interface Worker {
 /** How often lanes with work and no owner are looked for. */
 const RECONCILE_EVERY_MS = 3_000
 const UPKEEP_EVERY_MS = 60_000
+/** Something that should have gone is in use: it goes soon after that ends. */
+const UPKEEP_AGAIN_MS = 5_000
+/** Upkeep has a connection of its own: looking through a week may take many seconds, in which it answers nothing. */
+const UPKEEP_SILENCE_MS = 600_000
 /** A connection that answers nothing is given up while the lease can still be renewed on another. */
 const SILENCE_OF_LEASE = 0.6
 /** Once `stop()` was called, after this long. */
@@ -78,9 +85,13 @@ export function createWorker({ config, transport, lifecycle, name, parts = {} }:
 
   async function start() {
     const sql = connect(config.database, config.workerConnections, config.leaseMs * SILENCE_OF_LEASE)
+    const upkeepSql = connect(config.database, 1, UPKEEP_SILENCE_MS)
+    const { retention } = config
+    const expirer = createDeliveryExpirer({ sql, schema, lifecycle, waitingMs: retention.waitingMs })
     const server = new LaneServer({
       sql,
       schema,
+      expirer,
       configs: createEndpointConfigs(sql, schema, config.keyring, clock),
       schedule: createRetrySchedule({
         schedule: config.retrySchedule,
@@ -135,6 +146,8 @@ export function createWorker({ config, transport, lifecycle, name, parts = {} }:
     })
     const engine = config.jobEngine ? engineOf((lane) => keeper.claim(lane)) : null
     const upkeep = createLogUpkeep(sql, schema)
+    const partitions = createPartitionUpkeep({ sql: upkeepSql, schema, clock, logger, lifecycle, retention })
+    const held = createHeldExpiry(sql, schema, clock, expirer)
     const rollup = createAttemptRollup(sql, schema, clock)
     const replays = createReplayRunner({
       sql,
@@ -149,11 +162,12 @@ export function createWorker({ config, transport, lifecycle, name, parts = {} }:
     const stop = async () => {
       // A server that does not answer must not hold the end up.
       hurryConnections(sql, STOP_SILENCE_MS)
+      hurryConnections(upkeepSql, STOP_SILENCE_MS)
       await Promise.all([reconciler?.stop(), upkeepLoop?.stop(), replays.stop(), dispatcher.stop(), engine?.stop()])
       server.beginStop()
       await keeper.stop()
       await server.stop()
-      await sql.end({ timeout: 5 })
+      await Promise.all([sql.end({ timeout: 5 }), upkeepSql.end({ timeout: 5 })])
     }
     try {
       server.start()
@@ -177,8 +191,10 @@ export function createWorker({ config, transport, lifecycle, name, parts = {} }:
           logger,
           step: async () => {
             await upkeep.run()
-            if (keeper.owned().includes(LEADING_LANE)) await rollup.run()
-            return UPKEEP_EVERY_MS
+            if (!keeper.owned().includes(LEADING_LANE)) return UPKEEP_EVERY_MS
+            await rollup.run()
+            await held.run()
+            return (await partitions.run()) ? UPKEEP_AGAIN_MS : UPKEEP_EVERY_MS
           },
         })
       }

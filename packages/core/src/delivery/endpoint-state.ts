@@ -113,6 +113,8 @@ export class EndpointState {
   readonly #settledMeanwhile = new Map<string, number>()
   /** Its `backlogs` row is being written. */
   noting = false
+  /** What has waited too long is looked for next at this wall-clock ms. */
+  expiryAtMs = 0
   /** Changes when what was read was forgotten: rows that were asked for before are of no use then. */
   readGeneration = 0
   /** Its secrets cannot be read with the keys of this process: it waits, nothing of it fails. */
@@ -357,6 +359,18 @@ export class EndpointState {
   readThrough(seq: number): void {
     this.cursor = Math.max(this.cursor, seq)
     this.#advance()
+  }
+
+  /** What is under way or queued: whoever ends what has waited too long leaves it alone. */
+  get inHand(): string[] {
+    return [...this.#retrying, ...this.#manual.keys()]
+  }
+
+  /** These have ended without a send, and everything unread through `seq` has. */
+  ended(ids: readonly string[], seq: number): void {
+    for (const id of ids) this.fifoHeld.delete(id)
+    this.readGeneration++
+    this.readThrough(Math.min(seq, this.target))
   }
 
   get recordedThrough(): number {

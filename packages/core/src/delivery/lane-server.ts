@@ -8,6 +8,7 @@ import { errorFields, type Logger } from '../logger.ts'
 import type { Sql } from '../storage/connection.ts'
 import type { Attempt, AttemptDependencies } from './attempt.ts'
 import { AttemptFollowUp } from './attempt-follow-up.ts'
+import type { DeliveryExpirer } from './delivery-expirer.ts'
 import { createDeliveryReader } from './delivery-reader.ts'
 import type { EndpointConfigs } from './endpoint-config.ts'
 import type { DeliveryItem } from './endpoint-state.ts'
@@ -21,6 +22,7 @@ import { ResultWriter } from './result-writer.ts'
 import type { RetrySchedule } from './retry-schedule.ts'
 import { Sender } from './sender.ts'
 import { ServedLanes } from './served-lanes.ts'
+import { WaitingExpiry } from './waiting-expiry.ts'
 import { createWakeReader } from './wake-reader.ts'
 
 export interface LaneServerOptions {
@@ -28,6 +30,7 @@ export interface LaneServerOptions {
   schema: string
   configs: EndpointConfigs
   schedule: RetrySchedule
+  expirer: DeliveryExpirer
   attempt: Omit<AttemptDependencies, 'mayStart'>
   clock: Clock
   loops: Loops
@@ -58,6 +61,7 @@ export class LaneServer implements LaneHolder {
   readonly #sender: Sender
   readonly #writer: ResultWriter
   readonly #upkeep: EndpointUpkeep
+  readonly #expiry: WaitingExpiry
   readonly #followUp: AttemptFollowUp
   readonly #manual: ManualRetries
   #upkeepLoop: BackgroundLoop | null = null
@@ -151,6 +155,14 @@ export class LaneServer implements LaneHolder {
       onFenced: options.onFenced,
       onUnreadable: (endpoint) => this.#follower.refresh(endpoint),
     })
+    this.#expiry = new WaitingExpiry({
+      served: this.#served,
+      expirer: options.expirer,
+      clock,
+      token: options.token,
+      onFenced: options.onFenced,
+      feed: (state) => this.#readAhead.feed(state),
+    })
     this.#followUp = new AttemptFollowUp({
       schedule: options.schedule,
       clock,
@@ -189,6 +201,7 @@ export class LaneServer implements LaneHolder {
       logger: this.#o.logger,
       step: async () => {
         await this.#upkeep.run()
+        await this.#expiry.run()
         this.#checkDrained()
         return UPKEEP_EVERY_MS
       },

@@ -23,11 +23,19 @@ export interface AttemptInfo extends DeliveryInfo {
   sinceOccurredMs: number
 }
 
+/**
+ * What a delivery waited for in vain: an endpoint that was backed off (14 days), that was switched off or disabled, or that did not
+ * get to it (`waiting`), until the declared limit (`retention.waiting`).
+ */
+export type ExpiryReason = 'degraded' | 'held' | 'waiting'
+
 /** What happens, by name. Listeners run after the database has it, and can never disturb delivery. */
 export interface LifecycleEvents {
   'delivery.succeeded': (event: AttemptInfo) => void
   /** No attempt follows by itself. */
   'delivery.failed': (event: AttemptInfo) => void
+  /** It waited too long and was not sent (again). */
+  'delivery.expired': (event: DeliveryInfo & { reason: ExpiryReason }) => void
   /** An attempt failed and another one follows, in `retryInMs`. */
   'attempt.failed': (event: AttemptInfo & { retryInMs: number }) => void
   /** We disabled an endpoint: `gone` (it answered 410) or `failing` (no success for 5 days). */
@@ -48,6 +56,11 @@ export interface LifecycleEvents {
   'proxy.recovered': (event: Record<string, never>) => void
   /** Committed events were matched with subscriptions. */
   'events.dispatched': (event: { events: number; deliveries: number }) => void
+  /**
+   * A week of the logs is past its time by more than a day and still there, because a transaction or a backup has it `locked`, or a
+   * `replay` or the dispatcher (`undispatched`) still needs it, or it is `empty` and the drop does not get its lock. At most once an hour.
+   */
+  'storage.overdue': (event: { week: string; reason: string; overdueMs: number }) => void
   /** The lanes that this worker serves have changed. */
   'lanes.changed': (event: { lanes: number[] }) => void
 }

@@ -7,6 +7,7 @@ import { attemptHours } from './migrations/0003-attempt-hours.ts'
 import { replays } from './migrations/0003-replays.ts'
 import { fixedSearchPath } from './migrations/0004-search-path.ts'
 import { readers } from './migrations/0005-readers.ts'
+import { storageUpkeep } from './migrations/0006-storage.ts'
 
 export interface Migration {
   number: number
@@ -28,6 +29,7 @@ export function listMigrations(schema: string): Migration[] {
     { number: 3, name: 'replays-and-statistics', sql: replays(schema) + attemptHours(schema) },
     { number: 4, name: 'search-path', sql: fixedSearchPath(schema) },
     { number: 5, name: 'readers', sql: readers(schema) },
+    { number: 6, name: 'storage-upkeep', sql: storageUpkeep(schema, advisoryKey(schema, 'partitions')) },
   ]
 }
 
@@ -40,7 +42,15 @@ export function listMigrations(schema: string): Migration[] {
  */
 export async function migrate(sql: Sql, schema: string, installation: string): Promise<number[]> {
   const migrations = listMigrations(schema)
-  return await sql.begin((tx) => untilConnectionLost(() => migrateIn(tx)))
+  const applied = await sql.begin((tx) => untilConnectionLost(() => migrateIn(tx)))
+  // A host that migrates at each start so has partitions ahead also where no worker runs. Where the lock is not to be had now, a
+  // worker makes them.
+  await sql
+    .unsafe(`select ${schema}.make_partitions(clock_timestamp(), clock_timestamp() + interval '37 days')`)
+    .catch((error: { code?: unknown }) => {
+      if (error.code !== '55P03' && error.code !== '42501') throw error
+    })
+  return applied
 
   async function migrateIn(tx: TransactionSql): Promise<number[]> {
     await tx.unsafe(`select pg_advisory_xact_lock(${advisoryKey(schema, 'migrate')})`)

@@ -1,0 +1,214 @@
+/** Weeks of the logs: removed when their time is over, never what is needed, never at the expense of a host's transaction. */
+import postgres from 'postgres'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { Lifecycle } from '../../packages/core/src/lifecycle/events.ts'
+import { silentLogger } from '../../packages/core/src/logger.ts'
+import {
+  createPartitionUpkeep,
+  type PartitionUpkeep,
+  type Retention,
+} from '../../packages/core/src/queue/partition-upkeep.ts'
+import { connect, type Sql } from '../../packages/core/src/storage/connection.ts'
+import { makeOldWeek, suffixOf, weekBefore } from '../support/old-weeks.ts'
+import { type UnderTest, underTest, uuidOf } from '../support/webhooks-under-test.ts'
+
+const DAY = 86_400_000
+const RETENTION: Retention = { eventsMs: 30 * DAY, failedMs: 30 * DAY, waitingMs: 90 * DAY }
+
+let host: UnderTest
+let sql: Sql
+let endpoint: number
+let endpointId: string
+let seq = 0
+beforeAll(async () => {
+  host = await underTest()
+  sql = connect(host.database.url, 4)
+  endpointId = (await host.endpoint('http://127.0.0.1:9/nobody')).id
+  endpoint = await host.numberOf(endpointId)
+})
+afterAll(async () => {
+  await sql.end({ timeout: 5 })
+  await host.stop()
+})
+beforeEach(async () => {
+  await host.sql`update posthaste.endpoints set deleted_at = null`
+  await host.sql`delete from posthaste.retries`
+  for (const week of await oldWeeks()) {
+    for (const log of ['events', 'deliveries', 'attempts'])
+      await host.sql.unsafe(`drop table if exists posthaste.${log}_${week}`)
+  }
+})
+
+function upkeep(retention: Partial<Retention> = {}, lifecycle = new Lifecycle(silentLogger)): PartitionUpkeep {
+  const clock = { now: Date.now, monotonic: () => performance.now() }
+  return createPartitionUpkeep({
+    sql,
+    schema: 'posthaste',
+    clock,
+    logger: silentLogger,
+    lifecycle,
+    retention: { ...RETENTION, ...retention },
+  })
+}
+
+/** Suffixes of weeks that have any partition and lie before this one. */
+async function oldWeeks(): Promise<string[]> {
+  const rows =
+    await host.sql`select distinct right(c.relname, 8) week from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where c.relnamespace = 'posthaste'::regnamespace and c.relname ~ '_[0-9]{8}$' and c.relkind = 'r' order by 1`
+  const now = suffixOf(weekBefore(0)).slice(1)
+  return rows.map((row) => row.week as string).filter((week) => week < now)
+}
+
+async function rowsOf(log: 'events' | 'deliveries' | 'attempts', week: Date): Promise<number> {
+  const [row] = await host.sql.unsafe(`select count(*)::int n from posthaste.${log}${suffixOf(week)}`)
+  return row!.n as number
+}
+
+async function fill(
+  week: Date,
+  events: number,
+  became: readonly ('succeeded' | 'failed' | 'waiting')[],
+): Promise<void> {
+  await makeOldWeek(host.sql, week, { events, endpoint, became, afterSeq: seq })
+  seq += events
+}
+
+async function stateOf(week: Date): Promise<string | undefined> {
+  const [row] =
+    await host.sql`select state from posthaste.leaving_weeks where week = ${week.toISOString()}::text::timestamptz`
+  return row?.state as string | undefined
+}
+
+describe('a week past its time', () => {
+  test('goes with its events, deliveries and attempts; a younger one stays', async () => {
+    await fill(weekBefore(6), 100, ['succeeded'])
+    await fill(weekBefore(3), 100, ['succeeded'])
+    expect(await upkeep().run()).toBe(false)
+    expect(await oldWeeks()).toEqual([suffixOf(weekBefore(3)).slice(1)])
+    expect(await rowsOf('attempts', weekBefore(3))).toBe(100)
+    expect(await stateOf(weekBefore(6))).toBeUndefined()
+  })
+
+  test('leaves behind what has not ended, with its events and attempts, where everything finds it', async () => {
+    const week = weekBefore(6)
+    await fill(week, 100, [...Array.from({ length: 9 }, () => 'succeeded' as const), 'waiting'])
+    const [retried] =
+      await host.sql`select id::text, event_id::text, seq from posthaste.deliveries where seq = ${seq - 99}`
+    await host.sql`update posthaste.attempts set outcome = 2, final = false where delivery_id = ${retried!.id}`
+    await host.sql`insert into posthaste.retries (delivery_id, step, endpoint, lane, seq, event_id, number, due_at)
+      values (${retried!.id}, 1, ${endpoint}, 1, ${retried!.seq}, ${retried!.event_id}, 2, now() + interval '1 hour')`
+    expect(await upkeep().run()).toBe(false)
+    expect(await stateOf(week)).toBe('kept')
+    expect([await rowsOf('events', week), await rowsOf('deliveries', week), await rowsOf('attempts', week)]).toEqual([
+      11, 11, 1,
+    ])
+    const found = await host.webhooks.deliveries.get('default', `dlv_${(retried!.id as string).replaceAll('-', '')}`)
+    expect([found.status, found.attempts.length]).toEqual(['retrying', 1])
+    const { data } = await host.webhooks.deliveries.list('default', endpointId, { status: 'retrying' })
+    expect(data.map(({ id }) => uuidOf(id))).toEqual([(retried!.id as string).replaceAll('-', '')])
+
+    // When they have ended, too, the rest goes.
+    await host.sql`delete from posthaste.retries`
+    await host.sql`insert into posthaste.attempts (delivery_id, number, endpoint, seq, outcome, final, at)
+      select id, 2, endpoint, seq, 1, true, now() from posthaste.deliveries where id >= posthaste.id_floor(${week.toISOString()}::text::timestamptz)
+        and id < posthaste.id_floor(${weekBefore(5).toISOString()}::text::timestamptz)`
+    await upkeep().run()
+    expect(await oldWeeks()).toEqual([])
+  })
+
+  test('keeps what failed for as long as the host wants, and not what waited for a deleted endpoint', async () => {
+    const week = weekBefore(6)
+    await fill(week, 100, [
+      'succeeded',
+      'succeeded',
+      'succeeded',
+      'succeeded',
+      'succeeded',
+      'succeeded',
+      'succeeded',
+      'succeeded',
+      'failed',
+      'waiting',
+    ])
+    await host.sql`update posthaste.endpoints set deleted_at = now()`
+    await upkeep({ failedMs: 60 * DAY }).run()
+    expect([await rowsOf('events', week), await rowsOf('deliveries', week), await rowsOf('attempts', week)]).toEqual([
+      10, 10, 10,
+    ])
+    await upkeep().run()
+    expect(await oldWeeks()).toEqual([])
+  })
+
+  test('stays while an event of it is not dispatched, or a replay needs it; the replay no longer than the limit', async () => {
+    const week = weekBefore(6)
+    await fill(week, 10, ['succeeded'])
+    await host.sql`insert into posthaste.events (id, account, type, data)
+      values (posthaste.id_floor(${week.toISOString()}::text::timestamptz + interval '3 days'), 'default', 'test.happened', '{"n":0}')`
+    expect(await upkeep().run()).toBe(true)
+    expect(await stateOf(week)).toBe('undispatched')
+    await host.sql`delete from posthaste.subscriptions`
+    await host.sql`select posthaste.dispatch(100, 100)`
+
+    await host.sql`insert into posthaste.replays (account, endpoint, which, since, until, through)
+      values ('default', ${endpoint}, 'all', ${week.toISOString()}::text::timestamptz, now(), posthaste.id_floor(${week.toISOString()}::text::timestamptz))`
+    expect(await upkeep().run()).toBe(true)
+    expect(await stateOf(week)).toBe('replay')
+    expect(await rowsOf('events', week)).toBe(11)
+    await upkeep({ waitingMs: 31 * DAY }).run()
+    expect(await oldWeeks()).toEqual([])
+    await host.sql`delete from posthaste.replays`
+  })
+
+  test('that is overdue is said, once an hour', async () => {
+    const week = weekBefore(8)
+    await fill(week, 10, ['succeeded'])
+    const [open] = [postgres(host.database.url, { max: 1 })]
+    const lifecycle = new Lifecycle(silentLogger)
+    const said: unknown[] = []
+    lifecycle.on('storage.overdue', (event) => void said.push([event.week, event.reason, event.overdueMs > DAY]))
+    await open!.begin(async (tx) => {
+      await tx.unsafe(`select from posthaste.attempts${suffixOf(week)}`)
+      const one = upkeep({}, lifecycle)
+      expect(await one.run()).toBe(true)
+      expect(await one.run()).toBe(true)
+    })
+    expect(said).toEqual([[week.toISOString(), 'locked', true]])
+    await open!.end()
+  })
+})
+
+describe('a role that does not own the tables', () => {
+  test('does the upkeep by functions of the owner, once it is allowed to', async () => {
+    const week = weekBefore(6)
+    await fill(week, 10, ['succeeded'])
+    const role = `worker_${host.database.name.slice(-8)}`
+    await host.sql.unsafe(`create role ${role} login password 'w' noinherit;
+      grant usage on schema posthaste to ${role};
+      grant select, insert, update, delete on all tables in schema posthaste to ${role};
+      grant usage on all sequences in schema posthaste to ${role}`)
+    const url = new URL(host.database.url)
+    url.username = role
+    url.password = 'w'
+    const own = connect(url.href, 2)
+    const clock = { now: Date.now, monotonic: () => performance.now() }
+    const options = {
+      sql: own,
+      schema: 'posthaste',
+      clock,
+      logger: silentLogger,
+      lifecycle: new Lifecycle(silentLogger),
+      retention: RETENTION,
+    }
+    try {
+      await expect(createPartitionUpkeep(options).run()).rejects.toMatchObject({ code: '42501' })
+      expect(await oldWeeks()).toHaveLength(1)
+      await host.sql.unsafe(`grant execute on all functions in schema posthaste to ${role}`)
+      expect(await createPartitionUpkeep(options).run()).toBe(false)
+      expect(await oldWeeks()).toEqual([])
+    } finally {
+      await own.end({ timeout: 5 })
+      await host.sql.unsafe(`drop owned by ${role}; drop role ${role}`)
+    }
+  })
+})
