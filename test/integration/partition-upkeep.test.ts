@@ -160,6 +160,27 @@ describe('a week past its time', () => {
     await host.sql`delete from posthaste.replays`
   })
 
+  test('of which only a part was dropped goes on going; of which a part is in DEFAULT waits for it', async () => {
+    const week = weekBefore(6)
+    await fill(week, 10, ['succeeded'])
+    await host.sql.unsafe(`truncate posthaste.attempts${suffixOf(week)}, posthaste.deliveries${suffixOf(week)}, posthaste.events${suffixOf(week)};
+      drop table posthaste.attempts${suffixOf(week)}`)
+    // An attempt that was under way then is recorded now.
+    await host.sql`insert into posthaste.deliveries (id, seq, event_id, endpoint)
+      select id, 1, id, 1 from posthaste.id_floor(${week.toISOString()}::text::timestamptz) id`
+    await upkeep().run()
+    expect(await oldWeeks()).toEqual([])
+
+    await fill(week, 10, ['succeeded'])
+    await host.sql.unsafe(`alter table posthaste.events detach partition posthaste.events${suffixOf(week)};
+      insert into posthaste.events select * from posthaste.events${suffixOf(week)}; drop table posthaste.events${suffixOf(week)}`)
+    const [row] =
+      await host.sql`select state from posthaste.trim_week(${week.toISOString()}::text::timestamptz, '30 days', '30 days', '90 days')`
+    expect([row!.state, await rowsOf('deliveries', week)]).toEqual(['strays', 10])
+    await upkeep().run()
+    expect(await oldWeeks()).toEqual([])
+  })
+
   test('that is overdue is said, once an hour', async () => {
     const week = weekBefore(8)
     await fill(week, 10, ['succeeded'])

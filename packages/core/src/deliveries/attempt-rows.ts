@@ -65,7 +65,8 @@ export async function listAttempts(
     characters += event?.data.length ?? 0
     return {
       number: row.number,
-      manual: row.step === null,
+      // What ended without a send used no step, and nobody asked for it.
+      manual: row.step === null && row.outcome <= 2,
       at: row.at,
       outcome: OUTCOMES[row.outcome - 1] ?? 'failed',
       status_code: row.status,

@@ -40,7 +40,7 @@ const OVERDUE_AFTER_MS = DAY_MS
 const OVERDUE_AGAIN_MS = 3_600_000
 
 /** Why a week past its time is still there; see `leaving_weeks`. */
-type State = 'locked' | 'undispatched' | 'replay' | 'kept' | 'empty'
+type State = 'locked' | 'undispatched' | 'replay' | 'strays' | 'kept' | 'empty'
 
 interface Look {
   state: State

@@ -28,7 +28,7 @@ insert into ${s}.time_marks select ${s}.clock(), last_seq, pg_snapshot_xmax(pg_c
 create table ${s}.leaving_weeks (
   week timestamptz primary key,
   -- locked: a transaction or a backup is reading or writing it. undispatched, replay: still needed. kept: something in it has
-  -- not ended, or failed and is kept for longer. empty: to be dropped.
+  -- not ended, or failed and is kept for longer. strays: some of it is in the DEFAULT partitions. empty: to be dropped.
   state text not null,
   since timestamptz not null default ${s}.clock(),
   -- Deliveries that keep it.
@@ -194,7 +194,7 @@ function removal(s: string, lockKey: string): string {
 -- Empties a week past its time, or what of it nobody needs: deliveries that have not ended stay, with their events and attempts, and
 -- so do failed ones of p_keep_failed and those that expired within p_keep. Locks that week's partitions only, where no
 -- emitter is; a transaction that emitted back then, or a backup, makes it fail with lock_not_available, to be tried later.
--- Answers 'empty', 'kept', 'undispatched', 'replay', 'busy' (somebody else is at it) or 'current'.
+-- Answers 'empty', 'kept', 'undispatched', 'replay', 'strays', 'busy' (somebody else is at it) or 'current'.
 create function ${s}.trim_week(p_week timestamptz, p_keep interval, p_keep_failed interval, p_limit interval,
   out state text, out kept bigint) ${settings} as $$
 declare
@@ -202,6 +202,7 @@ declare
   dl text := 'deliveries' || ${s}.week_suffix(p_week);
   att text := 'attempts' || ${s}.week_suffix(p_week);
   week_end constant timestamptz := p_week + interval '7 days';
+  part text;
   present bigint;
   yes boolean;
 begin
@@ -209,6 +210,18 @@ begin
   if not pg_try_advisory_xact_lock(${lockKey}) then state := 'busy'; return; end if;
   -- Whatever the host's options say: never a week that may still be written to.
   if week_end > least(${s}.clock(), clock_timestamp()) - interval '1 day' then state := 'current'; return; end if;
+
+  if to_regclass('${s}.' || ev) is null or to_regclass('${s}.' || dl) is null or to_regclass('${s}.' || att) is null then
+    -- Partly dropped: the rest is empty, or holds what was written when it was gone. Or a part of it is still in DEFAULT.
+    select exists (select from ${s}.events e where e.id >= ${s}.id_floor(p_week) and e.id < ${s}.id_floor(week_end)) into yes;
+    state := case when yes then 'strays' else 'empty' end;
+    foreach part in array case when yes then '{}' else array[att, dl, ev] end loop
+      if to_regclass('${s}.' || part) is null then continue; end if;
+      execute format('select exists (select from ${s}.%I)', part) into yes;
+      if yes then execute format('truncate ${s}.%I', part); end if;
+    end loop;
+    return;
+  end if;
 
   -- Can it be had at all? Looking through it for what is needed takes seconds, which a backup that runs for hours should not
   -- make us spend again and again. Rolled back, so nothing stays locked.
