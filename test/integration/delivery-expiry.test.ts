@@ -109,11 +109,8 @@ test('what waits behind a degraded endpoint ends after 14 days; what came later 
 
 test('what is held by an endpoint ends at the declared limit, and not before', async () => {
   await start({ retention: { waiting: '40d' } })
-  receiver.answer('/off', 404)
-  const { id } = await host.endpoint(receiver.url('/off'), {
-    max_concurrency: 1,
-    rate_limit: { limit: 2, per: 'minute' },
-  })
+  receiver.answer('/off', 'hang')
+  const { id } = await host.endpoint(receiver.url('/off'), { max_concurrency: 1 })
   await host.emit(...Array.from({ length: 12 }, (_, index) => index))
   await receiver.received('/off', 1)
   await host.webhooks.endpoints.update('default', id, { active: false })

@@ -164,8 +164,11 @@ export class LaneFollower {
   #openBacklog({ endpoint, cursor, oldest }: BacklogRow, throughSeq: number): boolean {
     const { served, readAhead } = this.#o
     const state = served.open(endpoint, cursor + 1, oldest)
-    // One that was not forgotten meanwhile knows more exactly where it stands.
-    if (state.backlogged) return true
+    // One that was not forgotten meanwhile knows more exactly where it stands; but while it was held, some may have expired.
+    if (state.backlogged) {
+      state.checkThrough = Math.max(state.checkThrough, throughSeq)
+      return true
+    }
     readAhead.unread(state)
     if (state.underWay) {
       state.rewinding = true

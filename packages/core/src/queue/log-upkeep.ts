@@ -50,11 +50,11 @@ export function createLogUpkeep(sql: Sql, schema: string): LogUpkeep {
   }
 
   async function purgeKeys(): Promise<void> {
-    const [row] = await sql`with until as materialized (select ${s}.clock() - interval '8 days' at),
+    const [row] = await sql`with until as materialized (select ${s}.clock() - interval '8 days' as bound),
       gone as (delete from ${s}.idempotency_keys k using until
-        where k.at >= ${keysThrough}::text::timestamptz and k.at < until.at)
-      select at::text from until`
-    keysThrough = row!.at as string
+        where k.at >= ${keysThrough}::text::timestamptz and k.at < until.bound)
+      select bound::text from until`
+    keysThrough = row!.bound as string
   }
 
   /** Which sequence number and transaction id were the newest at this hour. */
