@@ -10,10 +10,11 @@ import { drain } from './scenarios/drain.ts'
 import { emit } from './scenarios/emit.ts'
 import { latency } from './scenarios/latency.ts'
 import type { Scenario } from './scenarios/scenario.ts'
+import { size } from './scenarios/size.ts'
 import { startBenchPostgres } from './support/bench-database.ts'
 import { canMeasureUsage } from './support/process-usage.ts'
 
-const SCENARIOS: readonly Scenario[] = [emit, drain, latency]
+const SCENARIOS: readonly Scenario[] = [emit, drain, latency, size]
 /** What runs where none is named: minutes, not hours. */
 const DEFAULT = ['emit', 'drain', 'latency']
 

@@ -12,7 +12,7 @@ export {
 } from './catalog/define-events.ts'
 export { isoDate } from './catalog/iso-date.ts'
 export type { Clock } from './clock.ts'
-export type { HttpOptions, Tenancy, WebhooksOptions, WorkerOptions } from './config.ts'
+export type { HttpOptions, RetentionOptions, Tenancy, WebhooksOptions, WorkerOptions } from './config.ts'
 export type {
   Delivery,
   DeliveryAttempt,
@@ -62,6 +62,7 @@ export type {
 export type {
   AttemptInfo,
   DeliveryInfo,
+  ExpiryReason,
   LifecycleEventName,
   LifecycleEvents,
   LifecycleListeners,
@@ -81,6 +82,7 @@ export {
 export { generateSecret, standardWebhooksSecret } from './signing/signing-secret.ts'
 export type { Stats, StatsQuery } from './stats/stats-schemas.ts'
 export type { Statistics } from './stats/stats-service.ts'
+export type { StorageStatistics, StorageStats, TableSize, VacuumHolder } from './stats/storage-stats.ts'
 export type { DatabaseOption } from './storage/connection.ts'
 export type {
   DrizzleTransaction,

@@ -22,6 +22,7 @@ import { createReplayService, type Replays } from './replays/replay-service.ts'
 import { createSecretKeys, type SecretKeys } from './secret-keys/secret-keys.ts'
 import type { JsonWebKeySet } from './signing/ed25519-keys.ts'
 import { createStatistics, type Statistics } from './stats/stats-service.ts'
+import { createStorageStatistics, type StorageStatistics } from './stats/storage-stats.ts'
 import { connect } from './storage/connection.ts'
 import type { HostTransaction } from './storage/host-transaction.ts'
 import { listMigrations, type Migration, migrate, requireMigrated } from './storage/migrate.ts'
@@ -64,8 +65,8 @@ export interface Webhooks<C extends AnyCatalog = typeof affiliateEvents, T exten
   readonly eventLog: EventLog
   /** Bulk replays. */
   readonly replays: Replays
-  /** Statistics of endpoints. */
-  readonly stats: Statistics
+  /** Statistics of endpoints, and, for the operator, of our storage. */
+  readonly stats: Statistics & StorageStatistics
   /** The keys under which secrets lie in the database. */
   readonly secretKeys: SecretKeys
   /** The public keys of `v1a` signatures, as `jwks.json` shows them; none where no key is set up. */
@@ -195,7 +196,7 @@ export function assembleWebhooks<C extends AnyCatalog = typeof affiliateEvents, 
       worker.wakeReplays()
     },
   })
-  const stats = createStatistics(store, clock)
+  const stats = { ...createStatistics(store, clock), ...createStorageStatistics(store) }
   let stopped = false
 
   function emit(
