@@ -31,10 +31,14 @@ export class DueRetryFinder {
     this.#loops = loops
   }
 
-  /** The endpoints with retries that have become due. */
-  async next(): Promise<number[]> {
+  /**
+   * The endpoints with retries that have become due, each with when the first of these was due; null where that is one that was
+   * written behind the bound, and so may have been due earlier than any that is known.
+   */
+  async next(): Promise<Map<number, string | null>> {
     const monotonic = this.#loops.monotonic()
-    if (!this.more && monotonic < this.#lookAt) return []
+    const found = new Map<number, string | null>()
+    if (!this.more && monotonic < this.#lookAt) return found
     this.#lookAt = monotonic + LOOK_EVERY_MS
     const meanwhile: WrittenRetry[] = []
     this.#meanwhile = meanwhile
@@ -48,7 +52,9 @@ export class DueRetryFinder {
     else this.#key = { due: now, id: TOP }
     this.wentBack = nowMs < this.#boundMs
     this.#boundMs = nowMs
-    return [...rows, ...meanwhile.filter((retry) => this.#lies(retry))].map(({ endpoint }) => endpoint)
+    for (const { endpoint, due } of rows) if (!found.has(endpoint)) found.set(endpoint, due)
+    for (const retry of meanwhile) if (this.#lies(retry)) found.set(retry.endpoint, null)
+    return found
   }
 
   /** Whether a retry that was just written lies behind the bound already. */

@@ -85,7 +85,8 @@ export class EndpointState {
   readonly #retrying = new Set<string>()
   /** What somebody asked for and is under way, by delivery. */
   readonly #manual = new Map<string, DeliveryItem>()
-  retryKey = RETRIES_FROM_START
+  /** Retries are read beyond this. Null: nothing of it that is due is unread, so the first that is heard of says where to begin. */
+  retryKey: { afterDue: string; afterId: string } | null = null
   /** There may be due retries that were not read. */
   retriesWaiting = false
   /** Of a fifo endpoint: deliveries that wait for a retry. Nothing fresh is sent before they are final. */

@@ -62,11 +62,8 @@ export class LaneFollower {
   /** Retries that were just written: those already behind the look for due ones must not be missed. */
   noteRetries(retries: readonly WrittenRetry[]): void {
     for (const retry of retries) {
-      if (!this.#due.isBehind(retry)) continue
-      this.#hasRetries(retry.endpoint)
       // It may also lie behind what was read of this endpoint: a record that took longer than the pause that it asks for.
-      const state = this.#o.served.states.get(retry.endpoint)
-      if (state !== undefined) state.retryKey = RETRIES_FROM_START
+      if (this.#due.isBehind(retry)) this.#hasRetries(retry.endpoint)
     }
   }
 
@@ -121,7 +118,7 @@ export class LaneFollower {
     if (epoch !== served.epoch) return 0
     // What was read before lies in the future of such a clock, and what is written now before it.
     if (this.#due.wentBack) for (const state of served.states.values()) state.retryKey = RETRIES_FROM_START
-    for (const endpoint of due) this.#hasRetries(endpoint)
+    for (const [endpoint, first] of due) this.#hasRetries(endpoint, first)
     await this.#refresh()
     if (busy) return BUSY_PAUSE_MS
     return full || this.#due.more ? 0 : idlePollMs
@@ -143,11 +140,16 @@ export class LaneFollower {
     return pages.length >= PAGES_PER_READ
   }
 
-  #hasRetries(endpoint: number): void {
+  /** `first`: when the first was due, where none that is due earlier can be unread. */
+  #hasRetries(endpoint: number, first: string | null = null): void {
     const { served, readAhead } = this.#o
     if (served.lanes.get(laneOf(endpoint))?.frozen !== false) return
     // Opened at sequence number 1: none of its deliveries is unread until a page says so.
-    readAhead.hasRetries(served.open(endpoint, 1, NO_EVENT))
+    const state = served.open(endpoint, 1, NO_EVENT)
+    // From there on, and not through those that are over: their rows are dead and, beside an old transaction, still there.
+    if (first === null) state.retryKey = RETRIES_FROM_START
+    else state.retryKey ??= { afterDue: first, afterId: NO_EVENT }
+    readAhead.hasRetries(state)
   }
 
   /** The row of `dispatches` through which a lane's work is known: later ones are still to come to `#apply`. */

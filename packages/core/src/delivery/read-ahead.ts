@@ -211,7 +211,7 @@ export class ReadAhead {
     const share = Math.max(1, Math.floor(ROWS_PER_READ / wanted.length))
     const requests = wanted.map((state) => ({
       endpoint: state.no,
-      ...state.retryKey,
+      ...(state.retryKey ?? RETRIES_FROM_START),
       limit: state.breaker.open ? 1 : Math.min(share, Math.max(1, state.readAhead - state.retries.length)),
     }))
     const generations = wanted.map((state) => state.readGeneration)
