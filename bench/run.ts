@@ -1,5 +1,5 @@
 /**
- * `pnpm bench [scenario …] [--quick] [--rounds N] [--durable] [--only TEXT] [--profile] [--log-statements]`: measures, prints a table for
+ * `pnpm bench [scenario …] [--quick] [--full] [--rounds N] [--durable] [--only TEXT] [--profile] [--log-statements]`: measures, prints a table for
  * each scenario, writes `bench/results/<time>.json`. Exits with 1 where something was lost, sent twice or not recorded.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -11,10 +11,11 @@ import { emit } from './scenarios/emit.ts'
 import { latency } from './scenarios/latency.ts'
 import type { Scenario } from './scenarios/scenario.ts'
 import { size } from './scenarios/size.ts'
+import { storage } from './scenarios/storage.ts'
 import { startBenchPostgres } from './support/bench-database.ts'
 import { canMeasureUsage } from './support/process-usage.ts'
 
-const SCENARIOS: readonly Scenario[] = [emit, drain, latency, size]
+const SCENARIOS: readonly Scenario[] = [emit, drain, latency, size, storage]
 /** What runs where none is named: minutes, not hours. */
 const DEFAULT = ['emit', 'drain', 'latency']
 
@@ -22,6 +23,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     quick: { type: 'boolean', default: false },
+    full: { type: 'boolean', default: false },
     rounds: { type: 'string' },
     durable: { type: 'boolean', default: false },
     only: { type: 'string' },
@@ -37,9 +39,10 @@ const usage = [
   ...SCENARIOS.map(({ name, describe }) => `  ${name.padEnd(18)}${describe}`),
   '',
   '  --quick           a tenth of the work in one round: does it run?',
+  '  --full            storage with 2,000,000 events in between: an hour and more',
   '  --rounds N        rounds of each measurement (default 3)',
   '  --durable         fsync and full_page_writes on',
-  '  --only TEXT       only the cases of drain whose name begins so: --only "1,000 ×"',
+  '  --only TEXT       only the cases of drain or storage whose name begins so: --only "1,000 ×"',
   '  --profile         CPU profiles of the workers, into .tmp/bench-profiles',
   '  --log-statements  auto_explain of statements over 0.2 ms, into .tmp/bench-statements.log (slow)',
 ].join('\n')
@@ -84,6 +87,7 @@ try {
       postgres,
       rounds,
       quick: values.quick,
+      full: values.full,
       only: values.only ?? null,
       profileFolder,
       progress: (text) => console.error(`  ${text}`),

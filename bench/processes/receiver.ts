@@ -93,6 +93,9 @@ const methods = {
     awaited = null
     return came
   },
+  count() {
+    return keys.length
+  },
   received(): Received {
     return { keys, times: Float64Array.from(times), first, connections }
   },

@@ -3,6 +3,7 @@
  * worker runs. The variants take turns in short slices, in another order each time, so that whatever else the machine
  * does hits all of them.
  */
+import type { affiliateEvents, EventData } from '@posthaste/core'
 import postgres from 'postgres'
 import { type BenchWebhooks, createBenchWebhooks } from '../support/installation.ts'
 import { EVENT_TYPE, sampleData } from '../support/sample-event.ts'
@@ -74,6 +75,25 @@ const BULK: Record<'floor' | 'emit' | 'control', Variant> = {
   control: bulkInsert('outbox_control'),
 }
 
+/** Of a type that is stored only while somebody subscribes, and nobody does: a look, and no row. Next to the least there is. */
+const UNHEARD_STATEMENTS = 200
+const manyInOne =
+  (one: (tx: postgres.TransactionSql, host: Host) => Promise<unknown>): Variant =>
+  (host, number) =>
+    host.sql.begin(async (tx) => {
+      await business(tx, number)
+      for (let done = 0; done < UNHEARD_STATEMENTS; done++) await one(tx, host)
+    })
+
+type Click = EventData<typeof affiliateEvents, 'link.clicked'>
+const click = (webhooks: BenchWebhooks) => webhooks.catalog.get('link.clicked').example as Click
+
+const UNHEARD: Record<'floor' | 'emit' | 'control', Variant> = {
+  floor: manyInOne((tx) => tx`select 1`),
+  emit: manyInOne((tx, { webhooks }) => webhooks.emit('link.clicked', click(webhooks), { tx, account: ACCOUNT })),
+  control: manyInOne((tx) => tx`select 1`),
+}
+
 async function business(tx: postgres.TransactionSql, number: number): Promise<void> {
   await tx`insert into conversions (affiliate_id, order_id, amount) values (${456}, ${number}, ${85.5})`
 }
@@ -98,6 +118,8 @@ export const emit: Scenario = {
     const database = await context.postgres.createDatabase()
     const webhooks = createBenchWebhooks(database.url)
     const rounds: Round[] = []
+    const failures: string[] = []
+    let clicksStored = 0
     try {
       await webhooks.migrate()
       for (const concurrency of [1, 8, 32]) {
@@ -114,12 +136,16 @@ export const emit: Scenario = {
             )
           }
           if (concurrency > 1) continue
-          await bulkInTurn(host, 2)
+          await bulkInTurn(host, BULK, 2)
           for (let round = 1; round <= context.rounds; round++) {
-            const ms = await bulkInTurn(host, context.quick ? 2 : BULK_TRANSACTIONS)
+            const ms = await bulkInTurn(host, BULK, context.quick ? 2 : BULK_TRANSACTIONS)
             rounds.push({ case: `${BULK_EVENTS.toLocaleString('en')} events, 1 at once`, round, ...ms })
+            const unheard = await bulkInTurn(host, UNHEARD, context.quick ? 2 : BULK_TRANSACTIONS)
+            rounds.push({ case: `${UNHEARD_STATEMENTS} × unheard click, next to select 1`, round, ...unheard })
             context.progress(`emit bulk, round ${round}: ratio ${(ms.emitMs / ms.floorMs).toFixed(2)}`)
           }
+          const [stored] = await sql`select count(*)::int n from posthaste.events where type = 'link.clicked'`
+          clicksStored = stored?.n as number
         } finally {
           await sql.end({ timeout: 5 })
         }
@@ -128,6 +154,7 @@ export const emit: Scenario = {
       await webhooks.stop()
       await database.drop()
     }
+    if (clicksStored > 0) failures.push(`emit: ${clicksStored} clicks that nobody subscribes to were stored.`)
     const rows = [...new Set(rounds.map((round) => round.case))].map((name) => {
       const of = rounds.filter((round) => round.case === name)
       return [
@@ -139,7 +166,7 @@ export const emit: Scenario = {
       ]
     })
     const head = ['transactions', 'insert ms', 'emit ms', 'ratio', 'A/A']
-    return { tables: [{ title: emit.describe, text: formatTable(head, rows) }], data: rounds, failures: [] }
+    return { tables: [{ title: emit.describe, text: formatTable(head, rows) }], data: rounds, failures }
   },
 }
 
@@ -170,12 +197,12 @@ async function sliceInTurn(host: Host, variants: typeof SINGLE, concurrency: num
   return { floorMs: median(ms.floor), emitMs: median(ms.emit), controlMs: median(ms.control) }
 }
 
-async function bulkInTurn(host: Host, transactions: number): Promise<Times> {
+async function bulkInTurn(host: Host, variants: typeof BULK, transactions: number): Promise<Times> {
   const ms: Record<(typeof NAMES)[number], number[]> = { floor: [], emit: [], control: [] }
   for (let turn = 0; turn < transactions; turn++) {
     for (const name of rotated(turn)) {
       const startedAt = performance.now()
-      await BULK[name](host, number++)
+      await variants[name](host, number++)
       ms[name].push(performance.now() - startedAt)
     }
   }

@@ -5,6 +5,8 @@ export interface BenchContext {
   rounds: number
   /** A tenth of the work: to see that everything runs, not to measure. */
   quick: boolean
+  /** The whole size, where that takes an hour or more. */
+  full: boolean
   /** Of a scenario with several cases: only those whose name begins with this. Null for all. */
   only: string | null
   /** Where CPU profiles of workers go; null for none. */

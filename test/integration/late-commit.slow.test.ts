@@ -47,8 +47,9 @@ test('its event is dispatched within a second of the commit, once, and no look i
   await host.webhooks.start()
   await host.dispatched()
   const quiet: number[] = []
-  for (let look = 0; look < 5; look++) quiet.push(await buffersOfALook())
-  const bound = Math.max(...quiet) * 2 + 50
+  for (let look = 0; look < 7; look++) quiet.push(await buffersOfALook())
+  // The first one reads the catalogue, and one may find another dispatcher at it.
+  const bound = quiet.toSorted((one, other) => one - other)[3]! * 3 + 50
 
   // An account that nobody subscribes to: what passes is looked at and makes no delivery. Idle looks in between.
   const busy: number[] = []

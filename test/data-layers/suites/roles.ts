@@ -11,7 +11,6 @@ export const grantsToEmit = (withSequence: boolean): Record<string, string> => (
   'reading who subscribes': 'select (account, pattern) on posthaste.subscriptions',
   'making ids': 'execute on function posthaste.new_id()',
   'reading the clock': 'execute on function posthaste.clock()',
-  'taking a type apart': 'execute on function posthaste.patterns(text)',
   ...(withSequence ? { 'counting ids': 'usage on sequence posthaste.id_counter' } : {}),
 })
 

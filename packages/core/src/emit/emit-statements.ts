@@ -1,3 +1,5 @@
+import { subscriptionPatterns } from '../catalog/event-names.ts'
+
 /**
  * The statements of emit. Every name in them says where it belongs, operators and types included: they run on the host's
  * connection, whose `search_path` may be anything.
@@ -18,7 +20,8 @@ export interface EmitStatement {
 
 export interface EmitStatements {
   always: EmitStatement
-  whenSubscribed: EmitStatement
+  /** Of this event type. */
+  whenSubscribed(type: string): EmitStatement
   /** The events of one JSON text. */
   bulk: EmitStatement
   /** Marks the transaction, until its end: that of this statement, if there is none around it. */
@@ -54,25 +57,35 @@ export function emitStatements(s: string, envelope: 0 | 1, mark: string): EmitSt
       coalesce(${text('$4')}::pg_catalog.timestamptz, ${s}.clock()), ${envelope}::pg_catalog.int2, ${text('$5')}`
   const id = `id::${TEXT} id`
   const idAndXid = `${id}, pg_catalog.pg_current_xact_id()::${TEXT} xid`
-  const subscribed = (account: string, type: string) => `exists (select 1 from ${s}.subscriptions s
-      where s.account ${EQ} ${account} and s.pattern ${EQ} any (${s}.patterns(${type})))`
+  // The patterns come from here: computed by the function of the schema they cost 0.35 ms an emit, ten times the rest.
+  const subscribed = (account: string, patterns: string) => `exists (select 1 from ${s}.subscriptions s
+      where s.account ${EQ} ${account} and s.pattern ${EQ} any (${patterns}))`
   const inside = insideTransaction(mark)
   const same = sameTransaction
   const insert = `insert into ${s}.events ${columns}`
-  const ifSubscribed = subscribed(text('$1'), text('$2'))
-  const guardedIfSubscribed = (guard: string) => `with written as (
+  const whenSubscribed = (type: string): EmitStatement => {
+    // Event types hold nothing that a literal could end at (catalog/event-names.ts).
+    const ifSubscribed = subscribed(text('$1'), `'{${subscriptionPatterns(type).join(',')}}'::${TEXT}[]`)
+    const guarded = (guard: string) => `with written as (
       ${insert} select ${values} where ${guard} and ${ifSubscribed} returning ${idAndXid}
     ) select (select id from written) id, (select xid from written) xid where ${guard}`
+    return {
+      plain: `${insert} select ${values} where ${ifSubscribed} returning ${id}`,
+      inside: guarded(inside),
+      same: guarded(same('$6')),
+    }
+  }
+  const ofTypes = new Map<string, EmitStatement>()
   return {
     always: {
       plain: `${insert} values (${values}) returning ${id}`,
       inside: `${insert} select ${values} where ${inside} returning ${idAndXid}`,
       same: `${insert} select ${values} where ${same('$6')} returning ${id}`,
     },
-    whenSubscribed: {
-      plain: `${insert} select ${values} where ${ifSubscribed} returning ${id}`,
-      inside: guardedIfSubscribed(inside),
-      same: guardedIfSubscribed(same('$6')),
+    whenSubscribed(type) {
+      const known = ofTypes.get(type) ?? whenSubscribed(type)
+      ofTypes.set(type, known)
+      return known
     },
     bulk: {
       plain: bulk(s, envelope, subscribed, ''),
@@ -87,13 +100,13 @@ export function emitStatements(s: string, envelope: 0 | 1, mark: string): EmitSt
 function bulk(
   s: string,
   envelope: 0 | 1,
-  subscribed: (account: string, type: string) => string,
+  subscribed: (account: string, patterns: string) => string,
   guard: string,
 ): string {
   return `with given as materialized (
-      select g.*, (not g.w or ${subscribed('g.a', 'g.t')}) stored, ${s}.new_id() id
+      select g.*, (g.w is null or ${subscribed('g.a', 'g.w')}) stored, ${s}.new_id() id
       from rows from (pg_catalog.json_to_recordset(${text('$1')}::pg_catalog.json)
-          as (a ${TEXT}, t ${TEXT}, d ${TEXT}, o pg_catalog.timestamptz, k ${TEXT}, w pg_catalog.bool))
+          as (a ${TEXT}, t ${TEXT}, d ${TEXT}, o pg_catalog.timestamptz, k ${TEXT}, w ${TEXT}[]))
         with ordinality g(a, t, d, o, k, w, ord) ${guard} order by g.ord
     ), written as (
       insert into ${s}.events (id, account, type, data, occurred_at, envelope, idempotency_key)

@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { randomBytes } from 'node:crypto'
+import { subscriptionPatterns } from '../catalog/event-names.ts'
 import { PosthasteError } from '../errors.ts'
 import { toPublicId } from '../ids.ts'
 import { type HostTransaction, transactionObject } from '../storage/host-transaction.ts'
@@ -83,7 +84,7 @@ export function createEmitter(deps: EmitterDependencies): Emitter {
     async emit(type, data, options, tx) {
       const event = prepareEvent(deps.rules, type, data, options)
       const write = target(tx)
-      const rows = await write(event.whenSubscribed ? statements.whenSubscribed : statements.always, [
+      const rows = await write(event.whenSubscribed ? statements.whenSubscribed(event.type) : statements.always, [
         event.account,
         event.type,
         event.dataText,
@@ -137,7 +138,8 @@ function bulkText(events: readonly PreparedEvent[]): string {
       d: event.dataText,
       o: event.occurredAt,
       k: event.idempotencyKey,
-      w: event.whenSubscribed,
+      // What of it can be subscribed to, where it is stored only then.
+      ...(event.whenSubscribed ? { w: subscriptionPatterns(event.type) } : {}),
     })),
   )
 }

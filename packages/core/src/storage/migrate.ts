@@ -46,7 +46,12 @@ export async function migrate(sql: Sql, schema: string, installation: string): P
   // A host that migrates at each start so has partitions ahead also where no worker runs. Where the lock is not to be had now, a
   // worker makes them.
   await sql
-    .unsafe(`select ${schema}.make_partitions(clock_timestamp(), clock_timestamp() + interval '37 days')`)
+    .begin((tx) =>
+      untilConnectionLost(async () => {
+        await tx.unsafe(`set local search_path = pg_catalog, pg_temp`)
+        await tx.unsafe(`select ${schema}.make_partitions(clock_timestamp(), clock_timestamp() + interval '37 days')`)
+      }),
+    )
     .catch((error: { code?: unknown }) => {
       if (error.code !== '55P03' && error.code !== '42501') throw error
     })
