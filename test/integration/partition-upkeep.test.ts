@@ -1,4 +1,6 @@
 /** Weeks of the logs: removed when their time is over, never what is needed, never at the expense of a host's transaction. */
+import { readFileSync } from 'node:fs'
+import { createWebhooks } from '@posthaste/core'
 import postgres from 'postgres'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { Lifecycle } from '../../packages/core/src/lifecycle/events.ts'
@@ -10,7 +12,7 @@ import {
 } from '../../packages/core/src/queue/partition-upkeep.ts'
 import { connect, type Sql } from '../../packages/core/src/storage/connection.ts'
 import { makeOldWeek, suffixOf, weekBefore } from '../support/old-weeks.ts'
-import { type UnderTest, underTest, uuidOf } from '../support/webhooks-under-test.ts'
+import { type UnderTest, underTest, uuidOf, withTestOptions } from '../support/webhooks-under-test.ts'
 
 const DAY = 86_400_000
 const RETENTION: Retention = { eventsMs: 30 * DAY, failedMs: 30 * DAY, waitingMs: 90 * DAY }
@@ -204,10 +206,11 @@ describe('a role that does not own the tables', () => {
     const week = weekBefore(6)
     await fill(week, 10, ['succeeded'])
     const role = `worker_${host.database.name.slice(-8)}`
-    await host.sql.unsafe(`create role ${role} login password 'w' noinherit;
-      grant usage on schema posthaste to ${role};
-      grant select, insert, update, delete on all tables in schema posthaste to ${role};
-      grant usage on all sequences in schema posthaste to ${role}`)
+    // As docs/operations.md has them; the last is the one for the functions.
+    const [, block] = /```sql\n(grant[^`]+)```/.exec(readFileSync('docs/operations.md', 'utf8')) ?? []
+    const grants = (block ?? '').replaceAll('to worker', `to ${role}`).trim().split('\n')
+    expect(grants).toHaveLength(4)
+    await host.sql.unsafe(`create role ${role} login password 'w' noinherit; ${grants.slice(0, 3).join('\n')}`)
     const url = new URL(host.database.url)
     url.username = role
     url.password = 'w'
@@ -224,12 +227,22 @@ describe('a role that does not own the tables', () => {
     try {
       await expect(createPartitionUpkeep(options).run()).rejects.toMatchObject({ code: '42501' })
       expect(await oldWeeks()).toHaveLength(1)
-      await host.sql.unsafe(`grant execute on all functions in schema posthaste to ${role}`)
+      await host.sql.unsafe(grants[3]!)
       expect(await createPartitionUpkeep(options).run()).toBe(false)
       expect(await oldWeeks()).toEqual([])
     } finally {
       await own.end({ timeout: 5 })
       await host.sql.unsafe(`drop owned by ${role}; drop role ${role}`)
     }
+  })
+})
+
+describe('retention', () => {
+  test.each([
+    [{ events: '12h' }, 'retention.events'],
+    [{ failed: '400d' }, 'retention.failed'],
+    [{ waiting: '1d' }, 'retention.waiting'],
+  ] as const)('%j is refused', (retention, option) => {
+    expect(() => createWebhooks(withTestOptions('postgres://nobody@127.0.0.1:1/none', { retention }))).toThrow(option)
   })
 })
