@@ -1,4 +1,5 @@
-import type { OutboundResult, Transport } from '@posthaste/core'
+import type { OutboundRequest, OutboundResult, Transport } from '@posthaste/core'
+import { checkTransport, transportCases } from '@posthaste/core/testing'
 import { describe, expect, test } from 'vitest'
 import { fetchTransport } from '../../examples/network/src/fetch-transport.ts'
 import { guardTransport } from '../../packages/core/src/http-client/guarded-transport.ts'
@@ -6,11 +7,63 @@ import { createHttpTransport } from '../../packages/core/src/http-client/http-tr
 import { loopback } from '../support/hostile-transport.ts'
 import { startReceiver } from '../support/receiver.ts'
 import { underTest } from '../support/webhooks-under-test.ts'
-import { describeTransport } from './transport-conformance.ts'
 
-describeTransport('of our own', { create: () => createHttpTransport({ policy: loopback }) })
-describeTransport('of docs/network.md', { create: fetchTransport })
-describeTransport('of docs/network.md, as the host’s', { create: () => guardTransport(fetchTransport()) })
+describe.each([
+  ['of our own', () => createHttpTransport({ policy: loopback })],
+  ['of docs/network.md', fetchTransport],
+  ['of docs/network.md, as the host’s', () => guardTransport(fetchTransport())],
+])('the transport %s', (_name, create) => {
+  test.each(transportCases)('$name', async ({ run }) => {
+    await expect(run({ create })).resolves.toBeUndefined()
+  })
+})
+
+describe('every case is failed by a transport with the fault that it is there for', () => {
+  const faulty =
+    (change: (request: OutboundRequest) => OutboundRequest, after = (result: OutboundResult) => result) =>
+    () => {
+      const own = fetchTransport()
+      return { ...own, send: async (request: OutboundRequest) => after(await own.send(change(request))) }
+    }
+  const same = (request: OutboundRequest) => request
+  const FAULTS: Record<string, () => Transport> = {
+    'posts these bytes and headers': faulty((request) => ({ ...request, body: request.body.subarray(1) })),
+    'keeps the answer of a failure': faulty(same, (result) => ({ ...result, retryAfter: null, excerpt: null })),
+    'keeps the answer of a success where it is wanted': faulty((request) => ({ ...request, keepResponse: false })),
+    'never follows a redirect': faulty(same, (result) => ({ ...result, statusCode: 404 })),
+    'keeps no more than 16 KiB of an answer': faulty(same, (result) => ({ ...result, excerpt: 'a'.repeat(20_000) })),
+    'ends at the deadline': faulty((request) => ({ ...request, deadlineMs: 8_000 })),
+    'answers an error where the connection is lost': faulty(same, (result) => {
+      if (result.kind === 'error') throw new Error('lost')
+      return result
+    }),
+    'asks mayStart before anything is sent': faulty((request) => ({ ...request, mayStart: () => true })),
+    'gives each of many at once its own answer': faulty((request) => ({
+      ...request,
+      url: request.url.replace(/\d+$/, '7'),
+    })),
+    'may be closed twice': () => {
+      let closed = false
+      return {
+        ...fetchTransport(),
+        async close() {
+          if (closed) throw new Error('closed before')
+          closed = true
+        },
+      }
+    },
+  }
+
+  test.each(transportCases)('$name', async ({ name, run }) => {
+    await expect(run({ create: FAULTS[name] as () => Transport })).rejects.toThrow()
+  })
+
+  test('the report says which', async () => {
+    const report = await checkTransport({ create: FAULTS['asks mayStart before anything is sent'] as () => Transport })
+    expect([report.passed, report.results.filter(({ outcome }) => outcome === 'failed').length]).toEqual([false, 1])
+    expect((await checkTransport({ create: fetchTransport })).passed).toBe(true)
+  })
+})
 
 describe('a transport that breaks its promises', () => {
   const request = { url: 'http://x.test/', headers: [], body: new Uint8Array(), deadlineMs: 50 }

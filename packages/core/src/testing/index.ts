@@ -21,3 +21,4 @@ export {
   openTransactionSuite,
   type TransactionSuiteOptions,
 } from './transaction-suite.ts'
+export { checkTransport, type TransportSuiteOptions, transportCases } from './transport-suite.ts'
