@@ -56,8 +56,12 @@ function poolConfig(database: DatabaseOption): PoolConfig {
     ...(name === undefined ? {} : { database: name }),
     ...((user ?? username) === undefined ? {} : { user: (user ?? username) as string }),
     ...(secret === undefined || secret === null ? {} : { password: secret as string }),
-    ...(ssl === undefined
-      ? {}
-      : { ssl: ssl === true || typeof ssl === 'object' ? (ssl as object | true) : { rejectUnauthorized: false } }),
+    ...(ssl === undefined ? {} : { ssl: sslConfig(ssl) }),
   }
+}
+
+/** As postgres.js reads it: `verify-full` verifies, `require`, `allow` and `prefer` only encrypt. */
+function sslConfig(ssl: NonNullable<Exclude<DatabaseOption, string>['ssl']>): PoolConfig['ssl'] {
+  if (typeof ssl === 'object' || typeof ssl === 'boolean') return ssl
+  return ssl === 'verify-full' ? true : { rejectUnauthorized: false }
 }
