@@ -35,6 +35,9 @@ const ODD_VALUE = secret('a custom header', 'odd "value" \\ with/signs=1')
 const REFUSED = 'refused-secret-77aa12'
 secret('a refused secret', REFUSED)
 
+const PROXY_PASSWORD = secret('the password of a proxy', 'proxy-password-9c1d2e')
+secret('credentials of a proxy', Buffer.from(`user:${PROXY_PASSWORD}`).toString('base64'))
+
 const HEADERS = { Authorization: TOKEN, 'X-Odd': ODD_VALUE }
 const EVERYTHING: Permission[] = ['read', 'write', 'secrets', 'test', 'replay']
 
@@ -256,12 +259,16 @@ test('everything happens, and secrets are nowhere but where they belong', async 
   await failing('sendTest without the key', () => blind.deliveries.sendTest('default', first))
   search.collect('usage', await blind.secretKeys.usage())
   search.collect('reseal without the key', await blind.secretKeys.reseal())
+  const proxied = host.another({ logger, http: { proxy: { url: `http://user:${PROXY_PASSWORD}@127.0.0.1:1` } } })
+  search.collect('a test through a proxy', await proxied.deliveries.sendTest('default', first))
+  search.collect('an object with a proxy', { ...proxied, catalog: null })
   const changing = host.another({ logger, secretKeys: { current: 'k2', keys: { k1: KEY, k2: NEXT_KEY } } })
   search.collect('reseal', await changing.secretKeys.reseal())
   const wrong: [string, TestOptions][] = [
     ['keys that are too short', { secretKeys: { current: 'k1', keys: { k1: REFUSED } } }],
     ['a current key that is not there', { secretKeys: { current: 'k9', keys: { k1: KEY } } }],
     ['both kinds of storage', { secretKeys: { current: 'k1', keys: { k1: KEY } }, secretStorage: 'plain' }],
+    ['a broken proxy', { http: { proxy: { url: `ftp://user:${PROXY_PASSWORD}@h` } } }],
     ['a broken ed25519 key', { ed25519: { privateKeys: [`${ED25519.slice(0, -8)}AAAAAA==`] } }],
     ['a private key for a public one', { ed25519: { privateKeys: [], publicKeys: [ED25519] } }],
   ]

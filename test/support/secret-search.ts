@@ -43,9 +43,9 @@ function formsOf(value: string): string[] {
   return [...new Set([...encoded, ...decoded])]
 }
 
-/** Hidden members, symbols, getters, causes and all. */
+/** Hidden members, symbols, causes and all; getters are not called, since those of zod's prototypes replace its methods. */
 export function inspectAll(what: unknown): string {
-  const options = { depth: 12, showHidden: true, getters: true, maxArrayLength: null, maxStringLength: null } as const
+  const options = { depth: 12, showHidden: true, maxArrayLength: null, maxStringLength: null } as const
   return inspect(what, options)
 }
 
