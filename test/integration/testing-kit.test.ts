@@ -307,6 +307,19 @@ describe('an installation', () => {
     expect(request.checkSignatures(secret).body).toBeNull()
   })
 
+  test('goes on whatever the application starts and stops, and takes any name', async () => {
+    await using other = await createTestInstallation({ database: database.url, installation: "O'Reilly" })
+    await other.webhooks.start()
+    await other.webhooks.endpoints.create('default', { url: 'https://shop.example', events: ['*'] })
+    await other.webhooks.stop()
+    await other.webhooks.emit('payout.failed', other.webhooks.catalog.get('payout.failed').example as never, {
+      tx: 'own',
+    })
+    expect(other.sent).toEqual([])
+    await other.settle()
+    expect(other.single().type).toBe('payout.failed')
+  })
+
   test('that cannot be made says why', async () => {
     const role = `posthaste_test_weak_${process.pid}`
     await sql.unsafe(`create role ${role} login password 'x'`)

@@ -93,7 +93,7 @@ export const receiverCases: readonly ConformanceCase<ReceiverOptions>[] = (
   },
 }))
 
-/** Sends a receiver what it must accept and what it must refuse, and reports. Rejects only where it cannot be reached at all. */
+/** Sends a receiver what it must accept and what it must refuse, and reports; one that cannot be reached fails every case. */
 export async function checkReceiver(options: ReceiverOptions): Promise<ConformanceReport> {
   return await runCases(receiverCases, options)
 }

@@ -23,7 +23,7 @@ export type TestInstallationOptions<C extends AnyCatalog, T extends Tenancy> = P
   }
 
 export interface TestInstallation<C extends AnyCatalog = typeof affiliateEvents, T extends Tenancy = 'single'> {
-  /** What your code is given. Its `start()` does nothing: `settle()` does the work. */
+  /** What your code is given. Its `start()` and `stop()` do nothing: `settle()` does the work, and `stop()` below ends it. */
   readonly webhooks: Webhooks<C, T>
   /** For code that calls `createWebhooks` itself: hand these to it, and do not start what it makes. */
   readonly options: WebhooksOptions<C, T>

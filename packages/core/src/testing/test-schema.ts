@@ -21,7 +21,7 @@ export async function createTestSchema(sql: Sql, schema: string, installation: s
       number int primary key, name text not null, applied_at timestamptz not null default clock_timestamp())`,
     ...migrations.map(({ sql: text }) => text.replaceAll(PARTITIONS_AHEAD, '')),
     `insert into ${schema}.migrations (number, name) values ${migrations.map(({ number, name }) => `(${number}, '${name}')`).join()}`,
-    `insert into ${schema}.installation (name) values ('${installation}')`,
+    `insert into ${schema}.installation (name) values ('${installation.replaceAll("'", "''")}')`,
     idsByTheClock(schema),
     standStill(schema, nowMs),
   ]
