@@ -1,7 +1,8 @@
 /** A network that loses everything without a word: no reset, no refusal. */
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
-import { startTcpProxy, type TcpProxy } from '../faults/tcp-proxy.ts'
+import { advisoryKey } from '../../packages/core/src/storage/migrate.ts'
 import { type Receiver, startReceiver } from '../support/receiver.ts'
+import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
 import { until } from '../support/until.ts'
 import { type UnderTest, underTest } from '../support/webhooks-under-test.ts'
 import { killWorkerProcesses, startWorkerProcess } from '../support/worker-process.ts'
@@ -18,7 +19,7 @@ beforeAll(async () => {
 afterAll(() => receiver.close())
 beforeEach(async () => {
   host = await underTest(BRIEF)
-  proxy = await startTcpProxy(Number(new URL(host.database.url).port))
+  proxy = await startTcpProxy(host.database.url)
 })
 afterEach(async () => {
   await killWorkerProcesses()
@@ -26,15 +27,9 @@ afterEach(async () => {
   await host.stop()
 })
 
-const database = () => {
-  const url = new URL(host.database.url)
-  url.port = String(proxy.port)
-  return url.href
-}
-
 test('after a fail-over, with connections that stay silent for ever, deliveries go on without a restart', async () => {
   await host.endpoint(receiver.url('/fail-over'))
-  const worker = await startWorkerProcess(database(), BRIEF)
+  const worker = await startWorkerProcess(proxy.url, BRIEF)
   await worker.order({ do: 'start' })
   await host.emit(1, 2, 3)
   await receiver.received('/fail-over', 3)
@@ -50,7 +45,7 @@ test('after a fail-over, with connections that stay silent for ever, deliveries 
 test('stop() ends while the database does not answer, and so does the process; nothing is lost', async () => {
   await host.endpoint(receiver.url('/stop'))
   receiver.answer('/stop', () => new Promise((resolve) => setTimeout(resolve, 500, 200)))
-  const worker = await startWorkerProcess(database(), BRIEF)
+  const worker = await startWorkerProcess(proxy.url, BRIEF)
   await worker.order({ do: 'start' })
   await host.emit(1)
   await until('the request', () => receiver.requests('/stop').length === 1)
@@ -65,4 +60,21 @@ test('stop() ends while the database does not answer, and so does the process; n
     const numbers = receiver.requests('/stop').map(({ data }) => data.n)
     return numbers.filter((n) => n === 1).length === 2 && numbers.includes(2)
   })
+}, 80_000)
+
+test('migrate() waits for another instance that migrates, however long that takes', async () => {
+  const other = await host.sql.reserve()
+  await other`begin`
+  await other.unsafe(`select pg_advisory_xact_lock(${advisoryKey('posthaste', 'migrate')})`)
+  let waited = false
+  const migrated = host.webhooks.migrate().then((numbers) => {
+    expect(waited).toBe(true)
+    return numbers
+  })
+  // Longer than a statement of the API may go unanswered.
+  await new Promise((resolve) => setTimeout(resolve, 33_000))
+  waited = true
+  await other`rollback`
+  other.release()
+  expect(await migrated).toEqual([])
 }, 80_000)

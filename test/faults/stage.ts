@@ -6,13 +6,13 @@ import { createWebhooks, defineEvents, type Webhooks } from '@posthaste/core'
 import postgres from 'postgres'
 import * as z from 'zod'
 import type { RunningPostgres } from '../support/embedded-postgres.ts'
+import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
 import type { EndpointEvidence, Loss } from './invariant.ts'
 import { type StageProcess, startProcess } from './ipc.ts'
 import type { HostOrder, HostSettings } from './processes/host.ts'
 import type { ReceiverMode, ReceiverOrder, ReceiverSettings, ReceiverTold } from './processes/receiver.ts'
 import type { WorkerOrder, WorkerSettings, WorkerTold } from './processes/worker.ts'
 import type { Schedule } from './schedule.ts'
-import { startTcpProxy, type TcpProxy } from './tcp-proxy.ts'
 
 /** Short, so that a run is over soon; with a deadline that a busy second does not miss. */
 export const DEADLINE_MS = 1_500
@@ -116,10 +116,9 @@ export class Stage {
     })
   }
 
-  url(port = this.server.port): string {
+  url(): string {
     const url = new URL(this.server.url)
     url.pathname = `/${this.#database}`
-    url.port = String(port)
     return url.href
   }
 
@@ -142,7 +141,7 @@ export class Stage {
     }
     for (const plan of schedule.endpoints) await this.#createEndpoint(plan)
     for (let index = 0; index < schedule.workers; index++) {
-      const proxy = await startTcpProxy(this.server.port)
+      const proxy = await startTcpProxy(this.url())
       this.workers.push({ proxy, library: this.libraries[0]!, process: null, address: '', frozen: false })
     }
     await Promise.all(this.workers.map((slot) => this.startWorker(slot)))
@@ -181,7 +180,7 @@ export class Stage {
     this.#addresses++
     const address = `127.0.${10 + Math.floor(this.#addresses / 200)}.${1 + (this.#addresses % 200)}`
     const started = await startProcess<WorkerOrder, WorkerTold>('worker.ts', {
-      database: this.url(slot.proxy.port),
+      database: slot.proxy.url,
       library: slot.library,
       jobEngine: this.schedule.jobEngine,
       address,

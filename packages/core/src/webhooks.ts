@@ -243,9 +243,15 @@ export function assembleWebhooks<C extends AnyCatalog = typeof affiliateEvents, 
     },
     transaction: (tx, work) => emitter.within(tx, work),
     async migrate() {
-      const applied = await migrate(apiSql, schema, config.installation)
-      await worker.migrateEngine()
-      return applied
+      // A migration, or the wait for another instance's, may take long: no silence is too long for it.
+      const sql = connect(config.database, 1, Number.POSITIVE_INFINITY)
+      try {
+        const applied = await migrate(sql, schema, config.installation)
+        await worker.migrateEngine()
+        return applied
+      } finally {
+        await sql.end({ timeout: 5 })
+      }
     },
     migrations: () => listMigrations(schema),
     async start() {

@@ -80,7 +80,7 @@ export function createWorker({ config, transport, lifecycle, name, parts = {} }:
       queueSchema,
       logger,
       onOffer,
-      createPool: () => openPgPool(config.database, 3),
+      createPool: (silenceMs) => openPgPool(config.database, 3, silenceMs),
     })
 
   async function start() {

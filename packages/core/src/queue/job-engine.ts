@@ -8,8 +8,8 @@ import { breakConnections } from '../storage/pg-pool.ts'
 import { OFFER_TASK } from './lane-offers.ts'
 
 export interface JobEngineOptions {
-  /** Opens the engine's own small pool of node-postgres connections. */
-  createPool(): Promise<Pool>
+  /** Opens the engine's own small pool of node-postgres connections, for migrations one that waits for as long as they take. */
+  createPool(silenceMs?: number): Promise<Pool>
   queueSchema: string
   logger: Logger
   /** A job offers this lane. */
@@ -104,7 +104,7 @@ export function createJobEngine({ createPool, queueSchema, logger, onOffer }: Jo
   return {
     async migrate() {
       const { runMigrations } = await loadEngine()
-      const migrationPool = await createPool()
+      const migrationPool = await createPool(Number.POSITIVE_INFINITY)
       try {
         await runMigrations({ pgPool: migrationPool, schema: queueSchema })
       } finally {

@@ -1,7 +1,7 @@
 import { createServer, Socket } from 'node:net'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
-import { startTcpProxy, type TcpProxy } from '../../../../test/faults/tcp-proxy.ts'
 import { createTestDatabase, type TestDatabase } from '../../../../test/support/postgres.ts'
+import { startTcpProxy, type TcpProxy } from '../../../../test/support/tcp-proxy.ts'
 import { until } from '../../../../test/support/until.ts'
 import { connect, hurryConnections, type Sql, untilConnectionLost } from './connection.ts'
 
@@ -9,18 +9,12 @@ let database: TestDatabase
 let proxy: TcpProxy
 let sql: Sql
 
-const through = (port: number) => {
-  const url = new URL(database.url)
-  url.port = String(port)
-  return url.href
-}
-
 beforeAll(async () => {
   database = await createTestDatabase()
 })
 afterAll(() => database.drop())
 beforeEach(async () => {
-  proxy = await startTcpProxy(Number(new URL(database.url).port))
+  proxy = await startTcpProxy(database.url)
 })
 afterEach(async () => {
   await sql.end({ timeout: 1 })
@@ -28,7 +22,7 @@ afterEach(async () => {
 })
 
 test('a connection that falls silent is given up, and the next statement has another one', async () => {
-  sql = connect(through(proxy.port), 2, 300)
+  sql = connect(proxy.url, 2, 300)
   await sql`select 1`
   proxy.fallSilent()
   await expect(sql`select 2`).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' })
@@ -38,7 +32,7 @@ test('a connection that falls silent is given up, and the next statement has ano
 })
 
 test('so is one that falls silent in a transaction, and one that never said anything', async () => {
-  sql = connect(through(proxy.port), 1, 300)
+  sql = connect(proxy.url, 1, 300)
   await expect(
     sql.begin((tx) =>
       untilConnectionLost(async () => {

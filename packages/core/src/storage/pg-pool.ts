@@ -10,19 +10,15 @@ const socketsOf = new WeakMap<Pool, Set<Socket>>()
 
 /**
  * A small pool of node-postgres, for the job engine; loaded when it is needed. A connection that breaks while nobody uses it
- * ends the process where nobody listens, so somebody does.
+ * ends the process where nobody listens, so somebody does. `silenceMs`: after this long a statement without an answer is given up.
  */
-export async function openPgPool(
-  database: DatabaseOption,
-  max: number,
-  onBroken: (error: Error) => void = () => {},
-): Promise<Pool> {
+export async function openPgPool(database: DatabaseOption, max: number, silenceMs = SILENCE_MS): Promise<Pool> {
   const { default: pg } = await import('pg')
   const sockets = new Set<Socket>()
   const pool = new pg.Pool({
     ...poolConfig(database),
     max,
-    query_timeout: SILENCE_MS,
+    ...(Number.isFinite(silenceMs) ? { query_timeout: silenceMs } : {}),
     connectionTimeoutMillis: CONNECT_MS,
     keepAlive: true,
     stream: () => {
@@ -33,8 +29,8 @@ export async function openPgPool(
     },
   })
   socketsOf.set(pool, sockets)
-  pool.on('error', onBroken)
-  pool.on('connect', (client) => void client.on('error', onBroken))
+  pool.on('error', () => {})
+  pool.on('connect', (client) => void client.on('error', () => {}))
   return pool
 }
 
