@@ -71,6 +71,7 @@ export type LifecycleEventName = keyof LifecycleEvents
 const CHANNELS: { readonly [N in LifecycleEventName]: DiagnosticsChannel } = {
   'delivery.succeeded': diagnosticsChannel('delivery.succeeded'),
   'delivery.failed': diagnosticsChannel('delivery.failed'),
+  'delivery.expired': diagnosticsChannel('delivery.expired'),
   'attempt.failed': diagnosticsChannel('attempt.failed'),
   'endpoint.disabled': diagnosticsChannel('endpoint.disabled'),
   'endpoint.degraded': diagnosticsChannel('endpoint.degraded'),
@@ -79,6 +80,7 @@ const CHANNELS: { readonly [N in LifecycleEventName]: DiagnosticsChannel } = {
   'proxy.degraded': diagnosticsChannel('proxy.degraded'),
   'proxy.recovered': diagnosticsChannel('proxy.recovered'),
   'events.dispatched': diagnosticsChannel('events.dispatched'),
+  'storage.overdue': diagnosticsChannel('storage.overdue'),
   'lanes.changed': diagnosticsChannel('lanes.changed'),
 }
 
