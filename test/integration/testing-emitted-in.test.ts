@@ -16,6 +16,8 @@ beforeAll(async () => {
   await sql.unsafe('create table orders (n int primary key, status text); create table counters (id int, value int)')
   await sql.end()
   it = await createTestInstallation({ database: database.url, events: testEvents })
+  // Of another transaction, and committed: nobody's business here.
+  await it.webhooks.emit('test.happened', { n: 0 }, { tx: 'own' })
 })
 afterAll(async () => {
   await it.stop()
