@@ -60,7 +60,7 @@ describe('starting', () => {
       await host.endpoint(receiver.url('/installation'))
       const copy = host.another({ installation: 'staging' })
       await copy.migrate()
-      await expect(copy.start()).rejects.toMatchObject({ code: 'INSTALLATION_MISMATCH' })
+      await copy.start()
       await copy.emit('test.happened', { n: 1 }, { tx: 'own' })
       await host.sql.begin((tx) => copy.emit('test.happened', { n: 2 }, { tx }))
       expect(await host.sql`select * from posthaste.workers`).toHaveLength(0)

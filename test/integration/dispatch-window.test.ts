@@ -272,7 +272,7 @@ describe('several dispatchers at once', () => {
       }
     })
     const dispatchers = Array.from({ length: 5 }, async () => {
-      while (emitting) await dispatchOnce(sql, SCHEMA)
+      while (emitting) await dispatchOnce(sql, SCHEMA, 'test')
     })
     await Promise.all(emitters)
     emitting = false

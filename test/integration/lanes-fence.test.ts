@@ -55,13 +55,13 @@ const rowsOf = async (table: string) => (await sql`select * from ${sql(`${SCHEMA
 
 describe('a fenced worker', () => {
   test('writes nothing any more: no attempt, retry, renewal, backlog, health, and takes no lane', async () => {
-    const store = createLaneStore(sql, SCHEMA)
+    const store = createLaneStore(sql, SCHEMA, 'test')
     const recorder = createRecorder(sql, SCHEMA)
     const writer = createEndpointWriter(sql, SCHEMA)
-    const token = await store.register('stale', 'test')
+    const token = (await store.register('stale', 'test')) as number
     expect(await store.takeIdle(token, 3)).toHaveLength(3)
     expect(await recorder.record(token, [outcome(1)], 'failed')).toHaveLength(1)
-    expect(await store.renew(token, [0, 1, 2], [4, 5, 6])).toBe(true)
+    expect(await store.renew(token, 0, [0, 1, 2], [4, 5, 6])).toBeGreaterThan(0)
     expect(await store.fence(token)).toBe(3)
     // What it had said of its positions is where the next owner begins.
     const positions = await sql`select lane, position from posthaste.lanes where lane < 4 order by lane`
@@ -69,7 +69,7 @@ describe('a fenced worker', () => {
 
     expect(await recorder.record(token, [outcome(2)], 'failed')).toBeNull()
     expect([await rowsOf('attempts'), await rowsOf('retries')]).toEqual([1, 1])
-    expect(await store.renew(token, [0], [9])).toBe(false)
+    expect(await store.renew(token, 0, [0], [9])).toBeNull()
     expect(await store.takeIdle(token, 3)).toEqual([])
     const backlog = { endpoint: 1, lane: 1, cursor: 1, oldest: DELIVERY, reason: 'behind' }
     expect(await writer.writeBacklogs(token, [backlog], true)).toBe(false)
@@ -83,8 +83,8 @@ describe('a fenced worker', () => {
   })
 
   test('is fenced only when its write in flight is over, so that whoever takes its lanes sees it', async () => {
-    const store = createLaneStore(sql, SCHEMA)
-    const token = await store.register('writing', 'test')
+    const store = createLaneStore(sql, SCHEMA, 'test')
+    const token = (await store.register('writing', 'test')) as number
     await store.takeIdle(token, 64)
     const writing = await sql.reserve()
     await writing`begin`
@@ -95,7 +95,7 @@ describe('a fenced worker', () => {
     })
     await sleep(100)
     expect(fenced).toBe(false)
-    expect(await store.takeIdle(await store.register('next', 'test'), 64)).toEqual([])
+    expect(await store.takeIdle((await store.register('next', 'test')) as number, 64)).toEqual([])
     await writing`commit`
     writing.release()
     await fencing

@@ -17,6 +17,7 @@ import { createLazyTransport } from './http-client/lazy-transport.ts'
 import { systemLookup } from './http-client/name-lookup.ts'
 import { reportProxy } from './http-client/proxy-reports.ts'
 import { checkEndpointUrl, checkEndpointUrlResolved, type UrlVerdict } from './http-client/url-policy.ts'
+import { readRefusal, requireWelcome } from './installation/refusal.ts'
 import { Lifecycle, type LifecycleListeners } from './lifecycle/events.ts'
 import { createReplayService, type Replays } from './replays/replay-service.ts'
 import { createSecretKeys, type SecretKeys } from './secret-keys/secret-keys.ts'
@@ -95,8 +96,9 @@ export interface Webhooks<C extends AnyCatalog = typeof affiliateEvents, T exten
   /** All migrations of our schema as SQL, for hosts that review or run them themselves. */
   migrations(): Migration[]
   /**
-   * Begins to dispatch and deliver in this process. @throws PosthasteError NOT_MIGRATED, SCHEMA_NEWER, INSTALLATION_MISMATCH,
-   * ALREADY_STARTED, QUEUE_UNAVAILABLE
+   * Begins to dispatch and deliver in this process. Where the database belongs to another `installation` it resolves, too, so that
+   * a host's backend runs on a copy: it says so (a warning, the lifecycle event `delivery.paused`), sends nothing, and begins by
+   * itself after `adopt()`. @throws PosthasteError NOT_MIGRATED, SCHEMA_NEWER, ALREADY_STARTED, QUEUE_UNAVAILABLE
    */
   start(): Promise<void>
   /**
@@ -155,7 +157,14 @@ export function assembleWebhooks<C extends AnyCatalog = typeof affiliateEvents, 
     }),
   )
   const transport = config.transport === undefined ? ownTransport : guardTransport(config.transport, clock)
-  const worker = createWorker({ config, transport, lifecycle, name: `${hostname()}:${process.pid}`, parts })
+  const worker = createWorker({
+    config,
+    transport,
+    lifecycle,
+    refusal: () => readRefusal(apiSql, schema, config.installation),
+    name: `${hostname()}:${process.pid}`,
+    parts,
+  })
   const emitter = createEmitter({
     schema,
     rules: { catalog, tenancy: config.tenancy, maxDataBytes: config.maxDataBytes },
@@ -184,7 +193,10 @@ export function assembleWebhooks<C extends AnyCatalog = typeof affiliateEvents, 
       ed25519Keys: config.ed25519.sign,
       envelope: config.envelope,
     },
-    requireInstallation: () => requireMigrated(apiSql, schema, config.installation),
+    requireInstallation: async () => {
+      await requireMigrated(apiSql, schema)
+      await requireWelcome(apiSql, schema, config.installation)
+    },
     onChange: () => worker.nudge(),
   })
   const eventLog = createEventLog(store)
@@ -256,7 +268,7 @@ export function assembleWebhooks<C extends AnyCatalog = typeof affiliateEvents, 
     migrations: () => listMigrations(schema),
     async start() {
       if (stopped) throw new PosthasteError('STOPPED', 'This object was stopped: make another with createWebhooks().')
-      await requireMigrated(apiSql, schema, config.installation)
+      await requireMigrated(apiSql, schema)
       await worker.start()
     },
     async stop() {

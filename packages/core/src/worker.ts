@@ -7,6 +7,8 @@ import { createRetrySchedule } from './delivery/retry-schedule.ts'
 import { createDispatcher } from './dispatch/dispatcher.ts'
 import { PosthasteError } from './errors.ts'
 import type { Transport } from './http-client/transport.ts'
+import { createGate } from './installation/gate.ts'
+import type { Refusal } from './installation/refusal.ts'
 import { createLaneKeeper } from './lanes/lane-keeper.ts'
 import { LANE_COUNT } from './lanes/lane-number.ts'
 import { createLaneStore } from './lanes/lane-store.ts'
@@ -27,6 +29,8 @@ export interface WorkerDependencies {
   /** Closed by whoever made it, after `stop()`. */
   transport: Transport
   lifecycle: Lifecycle
+  /** Why this process may not work at present; null where it may. */
+  refusal(): Promise<Refusal | null>
   /** Shown in the `workers` table. */
   name: string
   parts?: WorkerParts
@@ -48,7 +52,10 @@ export interface Worker {
   nudge(): void
   /** A replay may have begun. */
   wakeReplays(): void
+  /** It may be allowed to work now. */
+  lookAgain(): void
   migrateEngine(): Promise<void>
+  /** Resolves also where this process may not work in this database: it waits then, and begins as soon as it may. */
   start(): Promise<void>
   stop(): Promise<void>
   /** Resolves when nothing is under way or unwritten at this moment. Answers whether anything was. */
@@ -69,10 +76,10 @@ const STOP_SILENCE_MS = 3_000
 /** Whoever owns this lane looks for committed events often; the others leave it to that process. */
 const LEADING_LANE = 0
 
-export function createWorker({ config, transport, lifecycle, name, parts = {} }: WorkerDependencies): Worker {
+export function createWorker({ config, transport, lifecycle, refusal, name, parts = {} }: WorkerDependencies): Worker {
   const { schema, queueSchema, logger, clock } = config
   const { loops = timedLoops, random = Math.random, maintains = true } = parts
-  let running: Omit<Worker, 'start' | 'migrateEngine'> | null = null
+  let running: Omit<Worker, 'start' | 'migrateEngine' | 'lookAgain'> | null = null
   let state: 'new' | 'started' | 'stopped' = 'new'
 
   const engineOf = (onOffer: (lane: number) => Promise<void>): JobEngine =>
@@ -119,7 +126,7 @@ export function createWorker({ config, transport, lifecycle, name, parts = {} }:
       nudge: () => dispatcher.nudge(),
     })
     const keeper = createLaneKeeper({
-      store: createLaneStore(sql, schema),
+      store: createLaneStore(sql, schema, config.installation),
       holder: server,
       clock,
       loops,
@@ -127,12 +134,14 @@ export function createWorker({ config, transport, lifecycle, name, parts = {} }:
       workerName: name,
       version: VERSION,
       leaseMs: config.leaseMs,
+      onRefused: () => gate.refuse(),
       onChange: () => lifecycle.raise('lanes.changed', { lanes: keeper.owned() }),
     })
     const offers = config.jobEngine ? createLaneOffers({ sql, schema, queueSchema, clock }) : null
     const dispatcher = createDispatcher({
       sql,
       schema,
+      installation: config.installation,
       loops,
       logger,
       leads: () => keeper.owned().includes(LEADING_LANE),
@@ -210,8 +219,23 @@ export function createWorker({ config, transport, lifecycle, name, parts = {} }:
     }
   }
 
+  const gate = createGate({
+    check: refusal,
+    begin: async () => {
+      running = await start()
+    },
+    end: async () => {
+      const before = running
+      running = null
+      await before?.stop()
+    },
+    logger,
+    lifecycle,
+  })
+
   return {
     nudge: () => running?.nudge(),
+    lookAgain: () => gate.look(),
     wakeReplays: () => running?.wakeReplays(),
     atRest: async () => (await running?.atRest()) ?? false,
     migrateEngine: async () => {
@@ -223,17 +247,15 @@ export function createWorker({ config, transport, lifecycle, name, parts = {} }:
       if (state === 'started') throw new PosthasteError('ALREADY_STARTED', 'start() was called before on this object.')
       state = 'started'
       try {
-        running = await start()
+        await gate.open()
       } catch (error) {
         state = 'new'
         throw error
       }
     },
     async stop() {
-      const before = running
       state = 'stopped'
-      running = null
-      await before?.stop()
+      await gate.close()
     },
   }
 }

@@ -45,7 +45,7 @@ const FAILED = 2
 
 export function createRecorder(sql: Sql, schema: string): Recorder {
   const s = schema
-  const statement = `with me as (select token from ${s}.workers where token = $1::bigint and not fenced for share),
+  const statement = `with me as (select token from ${s}.workers where token = $1::bigint and not fenced and life = ${s}.life() for share),
     r as materialized (select x.* from me, json_to_recordset($2::text::json) x(
       d uuid, n int, e int, o smallint, f boolean, st smallint, c smallint, at float8, td real, tc real, tt real, tf real,
       t real, g text, er text, de text, rh text, rx text, rs smallint, nx smallint, nd float8, ln smallint, sq bigint, ev uuid, m boolean)),

@@ -85,5 +85,7 @@ export class ServedLanes {
     this.lanes.clear()
     this.states.clear()
     this.#configs.clear()
+    // The database may have been set back: what was read is then no measure of what is there.
+    this.readN = null
   }
 }

@@ -21,17 +21,18 @@ const MATCHES_PER_PAGE = 2_000
 
 /**
  * One look for what was committed since the last, one page of it. Safe to call from any number of processes at once: one of
- * them works.
+ * them works, and none of another installation than the one that the database belongs to.
  */
-export async function dispatchOnce(sql: Sql, schema: string): Promise<DispatchStep> {
+export async function dispatchOnce(sql: Sql, schema: string, installation: string): Promise<DispatchStep> {
   const [row] = await sql`
-    select n, events, deliveries, commands, more from ${sql(schema)}.dispatch(${EVENTS_PER_PAGE}, ${MATCHES_PER_PAGE})`
+    select n, events, deliveries, commands, more from ${sql(schema)}.dispatch(${EVENTS_PER_PAGE}, ${MATCHES_PER_PAGE}, ${installation})`
   return row === undefined ? NOTHING : (row as unknown as DispatchStep)
 }
 
 export interface DispatcherOptions {
   sql: Sql
   schema: string
+  installation: string
   loops: Loops
   logger: Logger
   /** Whether this process is the one that looks often; others look once a second, and after their own emits. */
@@ -59,7 +60,8 @@ const LEADER_PAUSE_MS = 60
 const FOLLOWER_PAUSE_MS = 1_000
 
 /** Repeats `dispatchOnce` as often as is useful. */
-export function createDispatcher({ sql, schema, loops, logger, leads, onDispatched }: DispatcherOptions): Dispatcher {
+export function createDispatcher(options: DispatcherOptions): Dispatcher {
+  const { sql, schema, installation, loops, logger, leads, onDispatched } = options
   let loop: BackgroundLoop | null = null
   let nudgedAt = Number.NEGATIVE_INFINITY
   let foundAt = Number.NEGATIVE_INFINITY
@@ -86,7 +88,7 @@ export function createDispatcher({ sql, schema, loops, logger, leads, onDispatch
         name: 'dispatch',
         logger,
         step: async () => {
-          const step = await dispatchOnce(sql, schema)
+          const step = await dispatchOnce(sql, schema, installation)
           if (step.events > 0 || step.commands > 0 || step.deliveries > 0) {
             foundAt = loops.monotonic()
             onDispatched(step)

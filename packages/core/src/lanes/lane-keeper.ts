@@ -1,5 +1,6 @@
 import type { BackgroundLoop, Loops } from '../background-loop.ts'
 import type { Clock } from '../clock.ts'
+import { PosthasteError } from '../errors.ts'
 import { errorFields, type Logger } from '../logger.ts'
 import { LANE_COUNT } from './lane-number.ts'
 import type { LaneStore, TakenLane } from './lane-store.ts'
@@ -26,6 +27,8 @@ export interface LaneKeeperOptions {
   workerName: string
   version: string
   leaseMs: number
+  /** This installation may not work in this database any more. */
+  onRefused(): void
   /** Told after lanes were taken or lost. */
   onChange?(): void
 }
@@ -58,6 +61,8 @@ export function createLaneKeeper(options: LaneKeeperOptions): LaneKeeper {
   let observer = new LeaseObserver(clock, leaseMs)
   let token = 0
   let fenced = false
+  /** The newest renewal that we know to be written. */
+  let renewal = 0
   let owned = new Set<number>()
   let renewDueAt = 0
   let purgeDueAt = clock.monotonic() + PURGE_EVERY_MS
@@ -74,9 +79,17 @@ export function createLaneKeeper(options: LaneKeeperOptions): LaneKeeper {
       holder.abandon()
       owned = new Set()
       options.onChange?.()
+      // Mostly it is fenced already. In a database that was set back it is not, and would keep its lanes for a whole lease.
+      await store.fence(token)
     }
     observer = new LeaseObserver(clock, leaseMs)
-    token = await store.register(options.workerName, options.version)
+    const registered = await store.register(options.workerName, options.version)
+    if (registered === null) {
+      options.onRefused()
+      throw new PosthasteError('INSTALLATION_MISMATCH', 'This installation may not work in this database any more.')
+    }
+    token = registered
+    renewal = 0
     fenced = false
     renewDueAt = 0
   }
@@ -84,7 +97,9 @@ export function createLaneKeeper(options: LaneKeeperOptions): LaneKeeper {
   async function renew(): Promise<void> {
     const askedAt = clock.monotonic()
     const { lanes, positions } = holder.positions()
-    if (await store.renew(token, lanes, positions)) {
+    const renewed = await store.renew(token, renewal, lanes, positions)
+    if (renewed !== null) {
+      renewal = renewed
       lease.renewed(askedAt)
       renewDueAt = askedAt + renewMs
     } else {
@@ -95,7 +110,15 @@ export function createLaneKeeper(options: LaneKeeperOptions): LaneKeeper {
   /** Everybody computes the same shares: 64 / workers, the rest to the oldest. */
   async function balance(): Promise<void> {
     const workers = await store.listWorkers()
-    for (const expired of observer.observe(workers.filter((worker) => worker.token !== token))) {
+    const others = workers.filter((worker) => worker.token !== token)
+    for (const { token: gone } of others.filter((worker) => worker.gone)) {
+      const freed = await store.fence(gone)
+      logger.info('posthaste: a worker was of another life of this database; its lanes are free', {
+        token: gone,
+        lanes: freed,
+      })
+    }
+    for (const expired of observer.observe(others.filter((worker) => !worker.gone))) {
       const freed = await store.fence(expired)
       logger.warn('posthaste: a worker has not renewed its lease; its lanes are free', { token: expired, lanes: freed })
     }

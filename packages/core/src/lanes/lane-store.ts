@@ -11,13 +11,19 @@ export interface WorkerSeen {
   token: number
   /** The newest renewal, or 0 before the first. */
   renewal: number
+  /** It registered in another life of the database, where nothing of what it remembers is true: it writes nothing any more. */
+  gone: boolean
 }
 
 /** The statements by which workers hold lanes. Everything that an owner writes is fenced by its own worker row. */
 export interface LaneStore {
-  register(name: string, version: string): Promise<number>
-  /** Renews the lease and notes the positions of all lanes held. False: this worker was fenced. */
-  renew(token: number, lanes: readonly number[], positions: readonly number[]): Promise<boolean>
+  /** Null: this installation may not work in this database (`installation/refusal.ts` says why). */
+  register(name: string, version: string): Promise<number | null>
+  /**
+   * Renews the lease and notes the positions of all lanes held. `previous` is the renewal before, 0 at first. Null: this worker
+   * was fenced, or that renewal is gone, because the database was set back to an earlier state.
+   */
+  renew(token: number, previous: number, lanes: readonly number[], positions: readonly number[]): Promise<number | null>
   /** Takes up to `count` lanes that nobody owns, or `only` that one. */
   takeIdle(token: number, count: number, only?: number): Promise<TakenLane[]>
   /** The lanes that are this worker's in the database, at the positions they were taken at. */
@@ -32,20 +38,25 @@ export interface LaneStore {
   purge(): Promise<void>
 }
 
-export function createLaneStore(sql: Sql, schema: string): LaneStore {
+export function createLaneStore(sql: Sql, schema: string, installation: string): LaneStore {
   const s = sql(schema)
   const me = workerFence(sql, schema)
   return {
     async register(name, version) {
-      const [row] = await sql`insert into ${s}.workers (name, version) values (${name}, ${version}) returning token`
-      return row!.token as number
+      await sql`select ${s}.raise_sequences()`
+      const [row] = await sql`insert into ${s}.workers (name, version, life)
+        select ${name}::text, ${version}::text, ${s}.life() where ${s}.refusal(${installation}) is null returning token`
+      return (row?.token as number | undefined) ?? null
     },
 
-    async renew(token, lanes, positions) {
+    async renew(token, previous, lanes, positions) {
       const rows = await sql`with ${me(token)}
         insert into ${s}.renewals (token, lanes, positions)
-        select token, ${lanes as number[]}::smallint[], ${positions as number[]}::bigint[] from me returning 1`
-      return rows.length === 1
+        select token, ${lanes as number[]}::smallint[], ${positions as number[]}::bigint[] from me
+        where ${previous}::bigint = 0
+          or exists (select 1 from ${s}.renewals r where r.token = me.token and r.seq = ${previous}::bigint)
+        returning seq`
+      return (rows[0]?.seq as number | undefined) ?? null
     },
 
     async takeIdle(token, count, only) {
@@ -70,9 +81,14 @@ export function createLaneStore(sql: Sql, schema: string): LaneStore {
 
     async listWorkers() {
       const rows = await sql`select w.token, coalesce((select r.seq from ${s}.renewals r where r.token = w.token
-          order by r.seq desc limit 1), 0) renewal
+          order by r.seq desc limit 1), 0) renewal,
+          w.life is not null and w.life <> ${s}.life() gone
         from ${s}.workers w where not w.fenced order by w.token`
-      return rows.map((row) => ({ token: row.token as number, renewal: row.renewal as number }))
+      return rows.map((row) => ({
+        token: row.token as number,
+        renewal: row.renewal as number,
+        gone: row.gone as boolean,
+      }))
     },
 
     async fence(token) {

@@ -61,6 +61,13 @@ export interface LifecycleEvents {
    * `replay` or the dispatcher (`undispatched`) still needs it, or it is `empty` and the drop does not get its lock. At most once an hour.
    */
   'storage.overdue': (event: { week: string; reason: string; overdueMs: number }) => void
+  /**
+   * Nothing is dispatched or sent by this process: the database belongs to another installation (`other`), is being adopted
+   * (`adopting`), or is still filled by logical replication (`replica`). It begins by itself when that has changed.
+   */
+  'delivery.paused': (event: { reason: 'other' | 'adopting' | 'replica'; belongsTo: string }) => void
+  /** What kept it from working is over. */
+  'delivery.resumed': (event: Record<never, never>) => void
   /** The lanes that this worker serves have changed. */
   'lanes.changed': (event: { lanes: number[] }) => void
 }

@@ -8,6 +8,8 @@ import { replays } from './migrations/0003-replays.ts'
 import { fixedSearchPath } from './migrations/0004-search-path.ts'
 import { readers } from './migrations/0005-readers.ts'
 import { storageUpkeep } from './migrations/0006-storage.ts'
+import { anotherLife } from './migrations/0007-another-life.ts'
+import { dispatchInAnyLife } from './migrations/0007-dispatch.ts'
 
 export interface Migration {
   number: number
@@ -30,6 +32,11 @@ export function listMigrations(schema: string): Migration[] {
     { number: 4, name: 'search-path', sql: fixedSearchPath(schema) },
     { number: 5, name: 'readers', sql: readers(schema) },
     { number: 6, name: 'storage-upkeep', sql: storageUpkeep(schema, advisoryKey(schema, 'partitions')) },
+    {
+      number: 7,
+      name: 'another-life',
+      sql: anotherLife(schema) + dispatchInAnyLife(schema, advisoryKey(schema, 'dispatch')),
+    },
   ]
 }
 
@@ -80,6 +87,8 @@ export async function migrate(sql: Sql, schema: string, installation: string): P
       applied.push(migration.number)
     }
     await tx.unsafe(`insert into ${schema}.installation (name) values ($1) on conflict do nothing`, [installation])
+    // A database that was moved by logical replication: whoever writes first would meet numbers that are taken.
+    await tx.unsafe(`select ${schema}.raise_sequences()`)
     return applied
   }
 }
@@ -87,9 +96,9 @@ export async function migrate(sql: Sql, schema: string, installation: string): P
 /**
  * Checks that the schema is as new as this package needs, and no newer.
  *
- * @throws PosthasteError NOT_MIGRATED, SCHEMA_NEWER, INSTALLATION_MISMATCH
+ * @throws PosthasteError NOT_MIGRATED, SCHEMA_NEWER
  */
-export async function requireMigrated(sql: Sql, schema: string, installation: string): Promise<void> {
+export async function requireMigrated(sql: Sql, schema: string): Promise<void> {
   const [found] = await sql.unsafe(`select to_regclass($1) is not null as found`, [`${schema}.migrations`])
   const rows = found?.found === true ? await sql.unsafe(`select number from ${schema}.migrations`) : []
   const done = new Set(rows.map((row) => row.number as number))
@@ -100,15 +109,6 @@ export async function requireMigrated(sql: Sql, schema: string, installation: st
     throw new PosthasteError(
       'NOT_MIGRATED',
       `The schema ${schema} lacks ${missing.length} of ${migrations.length} migrations: call webhooks.migrate() before start().`,
-    )
-  }
-  const [row] = await sql.unsafe(`select name from ${schema}.installation`)
-  if (row !== undefined && row.name !== installation) {
-    throw new PosthasteError(
-      'INSTALLATION_MISMATCH',
-      `This database belongs to the installation "${row.name}", and this process is configured as "${installation}". A copy of ` +
-        'a database must not send what its original sends: events are stored, but nothing is sent from here. Ask the original, or ' +
-        `make the copy an installation of its own: update ${schema}.installation set name = '…'.`,
     )
   }
 }

@@ -1,0 +1,243 @@
+/**
+ * The dispatcher after its database has moved. A move is made by rewriting what another cluster would have written: every
+ * transaction id in our tables shifted, and every row inserted by a transaction of this cluster.
+ */
+import fc from 'fast-check'
+import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { connect, type Sql } from '../../packages/core/src/storage/connection.ts'
+import { migrate } from '../../packages/core/src/storage/migrate.ts'
+import { createTestDatabase, type TestDatabase } from '../support/postgres.ts'
+
+const SCHEMA = 'posthaste'
+const databases: TestDatabase[] = []
+let sql: Sql
+
+beforeEach(async () => {
+  const database = await createTestDatabase()
+  databases.push(database)
+  sql = connect(database.url, 8)
+  await migrate(sql, SCHEMA, 'test')
+  await sql`insert into posthaste.subscriptions values ('default', 'a.b', 1)`
+})
+afterEach(async () => await Promise.all([sql, ...idle.splice(0)].map((one) => one.end({ timeout: 5 }))))
+afterAll(async () => await Promise.all(databases.map((database) => database.drop())))
+
+async function emit(on: Sql = sql, type = 'a.b', key: string | null = null): Promise<string> {
+  const [row] = await on.unsafe(
+    `insert into posthaste.events (account, type, data, idempotency_key) values ('default', $1, '{}', $2) returning id::text`,
+    [type, key],
+  )
+  return row!.id as string
+}
+
+async function step(maxEvents = 1_000, maxMatches = 2_000): Promise<{ more: boolean; events: number } | undefined> {
+  const [row] = await sql`select * from posthaste.dispatch(${maxEvents}, ${maxMatches}, 'test')`
+  return row as { more: boolean; events: number } | undefined
+}
+
+async function dispatchAll(maxEvents?: number, maxMatches?: number): Promise<void> {
+  for (let empty = 0; empty < 2; ) {
+    const look = await step(maxEvents, maxMatches)
+    empty = look !== undefined && !look.more && look.events === 0 ? empty + 1 : 0
+  }
+}
+
+interface OpenTransaction {
+  tx: Sql
+  end(how: 'commit' | 'rollback'): Promise<void>
+}
+
+/** Each on a connection of its own, kept for the next one. */
+const idle: Sql[] = []
+async function openTransaction(): Promise<OpenTransaction> {
+  const tx = idle.pop() ?? connect(databases.at(-1)!.url, 1)
+  await tx`begin`
+  return {
+    tx,
+    async end(how) {
+      await tx.unsafe(how)
+      idle.push(tx)
+    },
+  }
+}
+
+/** Each in a transaction of its own. */
+const burn = (ids: number) =>
+  sql.unsafe(`do $$ begin for i in 1..${ids} loop perform pg_current_xact_id(); commit; end loop; end $$`).simple()
+
+const shifted = (column: string, by: number) => `((${column}::text::numeric + ${by})::text::xid8)`
+const shiftedSnapshot = (column: string, by: number) => `(
+  (select (pg_snapshot_xmin(${column})::text::numeric + ${by}) || ':' || (pg_snapshot_xmax(${column})::text::numeric + ${by}) || ':'
+    || coalesce((select string_agg((y::text::numeric + ${by})::text, ',' order by y) from pg_snapshot_xip(${column}) y), ''))::pg_snapshot)`
+
+/** As if everything had been written in another cluster whose transaction ids were `by` higher. */
+async function move(by: number, cluster = 'another/00000001'): Promise<void> {
+  await sql.begin(async (tx) => {
+    await tx.unsafe(`update posthaste.events set xid = ${shifted('xid', by)}`)
+    await tx.unsafe(`update posthaste.commands set xid = ${shifted('xid', by)}`)
+    await tx.unsafe(`update posthaste.dispatches set life = '${cluster}', xid = ${shifted('xid', by)},
+      snap = ${shiftedSnapshot('snap', by)}, win = ${shiftedSnapshot('win', by)}, key_xid = ${shifted('key_xid', by)}`)
+    await tx.unsafe(`update posthaste.replays set handed_xid = ${shifted('handed_xid', by)}`)
+  })
+}
+
+async function deliveriesOf(events: readonly string[], endpoint = 1): Promise<number> {
+  const [row] = await sql`select count(*)::int n from posthaste.deliveries
+    where event_id = any (${events as string[]}::uuid[]) and endpoint = ${endpoint}`
+  return row!.n as number
+}
+
+/** The pages since `n` that woke endpoint 1, and through which sequence numbers: what an owner would be told. */
+async function wokenSince(n: number): Promise<number> {
+  const [row] =
+    await sql`select count(*)::int n from posthaste.dispatches d, unnest(d.endpoints) e where d.n > ${n} and e = 1`
+  return row!.n as number
+}
+
+const newestPage = async () => (await sql`select max(n) n from posthaste.dispatches`)[0]!.n as number
+
+// Below the counter, a little above it (so that it is passed in the test), and far above.
+describe.each([-400, 300, 5_000_000])('transaction ids that were %i higher', (by) => {
+  test('what was dispatched stays so; what was not, and what was emitted since, is dispatched once', async () => {
+    await burn(500)
+    const done = [await emit(), await emit()]
+    const unheard = await emit(sql, 'x.y')
+    await dispatchAll()
+    const left = [await emit(), await emit()]
+    await move(by)
+    // Before anybody dispatches here; in a savepoint too, whose rows are inserted by another transaction than they name.
+    const since = [await emit()]
+    await sql.begin(async (tx) => {
+      await tx.savepoint(async (inner) => void since.push(await emit(inner as unknown as Sql)))
+    })
+    const open = await openTransaction()
+    const late = await emit(open.tx)
+    const before = await newestPage()
+    await dispatchAll()
+    expect(await deliveriesOf([...left, ...since])).toBe(4)
+    expect(await deliveriesOf(done)).toBe(2)
+    await open.end('commit')
+    const after = [await emit(), late]
+    await dispatchAll()
+    expect(await deliveriesOf(after)).toBe(2)
+    expect(await wokenSince(before)).toBeLessThanOrEqual(3)
+
+    // Somebody subscribes to what nobody had heard: it has had its moment, also when the counter comes by its old number.
+    await sql`insert into posthaste.subscriptions values ('default', 'x.y', 2), ('default', 'a.b', 2)`
+    for (let n = 0; n < 8; n++) {
+      await burn(50)
+      await dispatchAll()
+    }
+    expect(await deliveriesOf([unheard, ...done, ...left, ...since, ...after], 2)).toBe(0)
+    const last = await emit(sql, 'x.y')
+    await dispatchAll()
+    expect(await deliveriesOf([last], 2)).toBe(1)
+  })
+
+  test('in the middle of a window, and of an event with more matches than a page', async () => {
+    await sql`insert into posthaste.subscriptions select 'default', 'a.b', n from generate_series(2, 7) n`
+    const events: string[] = []
+    for (let n = 0; n < 5; n++) events.push(await emit())
+    await step(2, 3)
+    await step(2, 3)
+    await step(2, 3)
+    const [row] = await sql`select key_endpoint, win from posthaste.dispatches order by n desc limit 1`
+    expect(row!.win).not.toBeNull()
+    await move(by)
+    events.push(await emit())
+    await dispatchAll(2, 3)
+    for (let endpoint = 1; endpoint <= 7; endpoint++) expect(await deliveriesOf(events, endpoint)).toBe(6)
+    const [seqs] = await sql`select count(distinct seq)::int different, count(*)::int n from posthaste.deliveries`
+    expect(seqs).toEqual({ different: 42, n: 42 })
+  })
+
+  test('twice, the second time before the rest of the first was dispatched', async () => {
+    await burn(500)
+    const events = [await emit()]
+    await dispatchAll()
+    for (let n = 0; n < 6; n++) events.push(await emit())
+    await move(by)
+    for (let n = 0; n < 6; n++) events.push(await emit())
+    await step(2, 2)
+    await step(2, 2)
+    expect((await sql`select rest from posthaste.dispatches order by n desc limit 1`)[0]!.rest).not.toBeNull()
+    events.push(await emit())
+    await move(by, 'third/00000001')
+    events.push(await emit())
+    await dispatchAll(2, 2)
+    expect(await deliveriesOf(events)).toBe(15)
+  })
+
+  test('commands that were not dispatched, and a running replay, go on', async () => {
+    const event = await emit()
+    await sql`insert into posthaste.endpoints (account, url, events, active, secret) values ('default', 'https://a.example', '{*}', true, '-')`
+    await dispatchAll()
+    await sql`insert into posthaste.replays (account, endpoint, which, since, until, through)
+      values ('default', 1, 'all', now() - interval '1 hour', now() + interval '1 hour', '00000000-0000-0000-0000-000000000000')`
+    await sql`insert into posthaste.commands (kind, endpoint, payload)
+      values ('replay', 1, ${JSON.stringify({ generation: 1, events: [event] })}), ('config', 1, null)`
+    await move(by)
+    await dispatchAll()
+    const [page] =
+      await sql`select commands from posthaste.dispatches where commands is not null order by n desc limit 1`
+    expect(JSON.parse(page!.commands as string)).toMatchObject([{ kind: 'config', endpoint: 1 }])
+    expect(await deliveriesOf([event])).toBe(2)
+    const [answer] = await sql`select posthaste.replay_step(1, 100) answer`
+    expect(answer!.answer).toBe('more')
+  })
+
+  test('an idempotency key of before still holds', async () => {
+    const first = await emit(sql, 'a.b', 'once')
+    await dispatchAll()
+    await move(by)
+    const again = await emit(sql, 'a.b', 'once')
+    await dispatchAll()
+    expect([await deliveriesOf([first]), await deliveriesOf([again])]).toEqual([1, 0])
+    expect(await sql`select * from posthaste.duplicates`).toHaveLength(1)
+  })
+})
+
+test('any interleaving of emits, open transactions, looks and moves: every event once', async () => {
+  const action = fc.oneof(
+    fc.record({ do: fc.constant('emit' as const), n: fc.integer({ min: 1, max: 4 }) }),
+    fc.record({ do: fc.constant('open' as const) }),
+    fc.record({ do: fc.constant('end' as const), how: fc.constantFrom('commit' as const, 'rollback' as const) }),
+    fc.record({ do: fc.constant('look' as const), size: fc.integer({ min: 1, max: 5 }) }),
+    fc.record({ do: fc.constant('burn' as const), n: fc.integer({ min: 1, max: 60 }) }),
+    fc.record({ do: fc.constant('move' as const), by: fc.constantFrom(-300, 30, 150, 1_000_000) }),
+  )
+  await burn(1_500)
+  await fc.assert(
+    fc.asyncProperty(fc.array(action, { minLength: 5, maxLength: 25 }), async (actions) => {
+      const expected: string[] = []
+      let open: (OpenTransaction & { ids: string[] })[] = []
+      for (const one of actions) {
+        if (one.do === 'emit') for (let n = 0; n < one.n; n++) expected.push(await emit())
+        else if (one.do === 'burn') await burn(one.n)
+        else if (one.do === 'look') await step(one.size, one.size)
+        else if (one.do === 'open' && open.length < 3) {
+          const opened = await openTransaction()
+          open.push({ ...opened, ids: [await emit(opened.tx)] })
+        } else if (one.do === 'end' && open.length > 0) {
+          const [ended] = open.splice(0, 1)
+          await ended!.end(one.how)
+          if (one.how === 'commit') expected.push(...ended!.ids)
+        } else if (one.do === 'move') {
+          // Nothing that was open at the time exists in the copy.
+          for (const lost of open) await lost.end('rollback')
+          open = []
+          await move(one.by)
+        }
+      }
+      for (const ended of open) {
+        await ended.end('commit')
+        expected.push(...ended.ids)
+      }
+      await dispatchAll(100, 100)
+      expect(await deliveriesOf(expected)).toBe(expected.length)
+      const [doubled] = await sql`select count(*)::int - count(distinct seq)::int n from posthaste.deliveries`
+      expect(doubled!.n).toBe(0)
+    }),
+    { numRuns: 40, endOnFailure: true },
+  )
+}, 120_000)
