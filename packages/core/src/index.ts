@@ -59,6 +59,7 @@ export type {
   Transport,
   TransportErrorCode,
 } from './http-client/transport.ts'
+export type { Adoption, AdoptOptions } from './installation/adoption.ts'
 export type {
   AttemptInfo,
   DeliveryInfo,

@@ -17,6 +17,7 @@ import { createLazyTransport } from './http-client/lazy-transport.ts'
 import { systemLookup } from './http-client/name-lookup.ts'
 import { reportProxy } from './http-client/proxy-reports.ts'
 import { checkEndpointUrl, checkEndpointUrlResolved, type UrlVerdict } from './http-client/url-policy.ts'
+import { type Adoption, type AdoptOptions, adopt } from './installation/adoption.ts'
 import { readRefusal, requireWelcome } from './installation/refusal.ts'
 import { Lifecycle, type LifecycleListeners } from './lifecycle/events.ts'
 import { createReplayService, type Replays } from './replays/replay-service.ts'
@@ -95,6 +96,14 @@ export interface Webhooks<C extends AnyCatalog = typeof affiliateEvents, T exten
   migrate(): Promise<number[]>
   /** All migrations of our schema as SQL, for hosts that review or run them themselves. */
   migrations(): Migration[]
+  /**
+   * Makes a database that belongs to another `installation` this one's: a copy of production on a staging machine, or a renamed
+   * installation. `continue`: what waits is sent, from here. `discard`: what waits is cancelled, in batches, and dispatching
+   * begins from now. Workers of the name before send nothing any more. One that was interrupted is finished by calling it again.
+   *
+   * @throws PosthasteError VALIDATION_FAILED, NOT_MIGRATED, SCHEMA_NEWER
+   */
+  adopt(options: AdoptOptions): Promise<Adoption>
   /**
    * Begins to dispatch and deliver in this process. Where the database belongs to another `installation` it resolves, too, so that
    * a host's backend runs on a copy: it says so (a warning, the lifecycle event `delivery.paused`), sends nothing, and begins by
@@ -266,6 +275,12 @@ export function assembleWebhooks<C extends AnyCatalog = typeof affiliateEvents, 
       }
     },
     migrations: () => listMigrations(schema),
+    async adopt({ what }) {
+      await requireMigrated(apiSql, schema)
+      const adoption = await adopt(apiSql, schema, config.installation, what)
+      worker.lookAgain()
+      return adoption
+    },
     async start() {
       if (stopped) throw new PosthasteError('STOPPED', 'This object was stopped: make another with createWebhooks().')
       await requireMigrated(apiSql, schema)

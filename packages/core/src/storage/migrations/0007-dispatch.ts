@@ -4,7 +4,7 @@
  * that were erased meanwhile.
  */
 export function dispatchInAnyLife(s: string, lockKey: string): string {
-  return `${leftOver(s)}${step(s, lockKey)}`
+  return `${leftOver(s)}${fromNow(s)}${step(s, lockKey)}`
 }
 
 function leftOver(s: string): string {
@@ -35,6 +35,19 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
       count(*)::int
   from json_to_record(p_rest) old(snap pg_snapshot, since uuid)
   join ${s}.commands c on not pg_visible_in_snapshot(c.xid, old.snap) or c.id >= old.since
+$$;
+`
+}
+
+function fromNow(s: string): string {
+  return /* sql */ `
+-- A position from which nothing that was committed so far is dispatched, nor any command carried out. Under the dispatcher's lock.
+create function ${s}.dispatch_from_now() returns void language sql set search_path = pg_catalog, pg_temp as $$
+  insert into ${s}.dispatches (n, life, snap, last_seq, events, deliveries, foreign_xid, floor)
+  select d.n + 1, ${s}.life(), pg_current_snapshot(), d.last_seq, 0, 0,
+    greatest(d.foreign_xid, (select e.xid from ${s}.events e order by e.xid desc limit 1),
+      (select c.xid from ${s}.commands c order by c.xid desc limit 1)), ${s}.id_floor(clock_timestamp() - interval '7 days')
+  from ${s}.dispatches d order by d.n desc limit 1
 $$;
 `
 }
