@@ -133,7 +133,7 @@ begin
   if left_over then
     -- What the life before left over, and what was emitted since, before anybody dispatched here: in the order of ids, and by
     -- whether the position of the life before knows it. Of ten minutes before that, for a clock that is behind the one before: what
-    -- may have been inserted here by the transaction that it names, and has no delivery.
+    -- was inserted by the transaction that it names, or in a savepoint of it, and has no delivery.
     select count(*)::int n, (array_agg(l.id order by l.id desc))[1] last, array_agg(l.xid order by l.id) filter (where l.left_over) xids,
         array_agg(l.id order by l.id) filter (where l.left_over) ids, array_agg(l.account order by l.id) filter (where l.left_over) accounts,
         array_agg(l.type order by l.id) filter (where l.left_over) types,
@@ -142,7 +142,7 @@ begin
         not (pg_visible_in_snapshot(e.xid, old.snap)
           or coalesce(pg_visible_in_snapshot(e.xid, old.win) and (e.xid, e.id) <= (old.key_xid, old.key_id), false))
         or e.id >= old.since or e.id = pos.open_event
-        or age(e.xmin) <= age(e.xid::xid) and not exists (select from ${s}.deliveries x
+        or age(e.xid::xid) - age(e.xmin) between 0 and 1000 and not exists (select from ${s}.deliveries x
           where x.id >= ${s}.first_delivery_id(e.id) and x.id <= ${s}.last_delivery_id(e.id)) left_over
       from json_to_record(pos.rest) old(snap pg_snapshot, win pg_snapshot, key_xid xid8, key_id uuid, since uuid, after uuid)
       cross join lateral (select x.*, x.xmin from ${s}.events x where x.id > old.after order by x.id limit p_max_events) e

@@ -1,0 +1,183 @@
+/** The database moves to another cluster in the middle of things: nothing is lost, and nothing is sent again. */
+import { execFileSync } from 'node:child_process'
+import { existsSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import postgres from 'postgres'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { connect } from '../../packages/core/src/storage/connection.ts'
+import { migrate } from '../../packages/core/src/storage/migrate.ts'
+import { startPostgres } from '../support/embedded-postgres.ts'
+import { burn, goOn, settleIn } from '../support/moving-house.ts'
+import { findPostgres, startPostgresVersion } from '../support/postgres-version.ts'
+import { type Receiver, startReceiver } from '../support/receiver.ts'
+import { until } from '../support/until.ts'
+
+let receiver: Receiver
+const servers: { stop(): Promise<void> }[] = []
+
+beforeAll(async () => {
+  receiver = await startReceiver()
+})
+afterAll(async () => await receiver.close())
+afterEach(async () => {
+  for (const server of servers.splice(0).reverse()) await server.stop()
+})
+
+async function server(options: Parameters<typeof startPostgres>[0] = {}) {
+  const started = await startPostgres({ ...options, settings: { shared_buffers: '64MB', ...options.settings } })
+  servers.push(started)
+  return started
+}
+
+async function withSql<T>(url: string, work: (sql: postgres.Sql) => Promise<T>): Promise<T> {
+  const sql = postgres(url, { max: 2, onnotice: () => {} })
+  try {
+    return await work(sql)
+  } finally {
+    await sql.end()
+  }
+}
+
+/** Our schema without a row in it. */
+async function emptySchema(url: string): Promise<void> {
+  const sql = connect(url, 1)
+  await migrate(sql, 'posthaste', 'test')
+  await sql.end()
+  await withSql(url, async (client) => {
+    for (const table of await tables(client)) await client.unsafe(`truncate posthaste.${table}`)
+  })
+}
+
+async function tables(sql: postgres.Sql): Promise<string[]> {
+  const rows = await sql`select c.relname from pg_class c where c.relnamespace = 'posthaste'::regnamespace
+    and c.relkind in ('r', 'p') and not c.relispartition order by 1`
+  return rows.map((row) => row.relname as string)
+}
+
+// Old transaction ids above those of the new cluster, which then comes by them; and below.
+describe.each([
+  { ids: 'above', before: 3_000, there: 0 },
+  { ids: 'below', before: 0, there: 6_000 },
+])('to a new cluster whose transaction ids begin anew, the old ones $ids', ({ before, there }) => {
+  test('row by row, as a dump does it', async () => {
+    const [from, to] = [await server(), await server()]
+    await burn(from.url, before)
+    await burn(to.url, there)
+    const house = await settleIn(from.url, receiver)
+    await emptySchema(to.url)
+    await withSql(from.url, (old) =>
+      withSql(to.url, async (fresh) => {
+        for (const table of await tables(old)) {
+          await pipeline(
+            await old.unsafe(`copy (select * from posthaste.${table}) to stdout`).readable(),
+            await fresh.unsafe(`copy posthaste.${table} from stdin`).writable(),
+          )
+        }
+      }),
+    )
+    await goOn(to.url, receiver, house)
+  })
+
+  test('by logical replication, which copies no sequences; nothing is sent before it is ended', async () => {
+    const settings = { wal_level: 'logical' }
+    const [from, to] = [await server({ settings }), await server({ settings })]
+    await burn(from.url, before)
+    await burn(to.url, there)
+    await emptySchema(to.url)
+    const source = connect(from.url, 1)
+    await migrate(source, 'posthaste', 'test')
+    await source.end()
+    const house = await withSql(to.url, async (fresh) => {
+      const settled = await withSql(from.url, async (old) => {
+        await old`create publication move for tables in schema posthaste with (publish_via_partition_root = true)`
+        await fresh.unsafe(`create subscription move connection '${from.url}' publication move`)
+        return await settleIn(from.url, receiver)
+      })
+      await until(
+        'the subscriber to have all',
+        async () => {
+          const count = (sql: postgres.Sql) => sql`select (select count(*) from posthaste.events)::int e,
+            (select count(*) from posthaste.replays)::int r, (select count(*) from posthaste.commands)::int c,
+            (select count(*) from posthaste.attempts)::int a, (select count(*) from posthaste.dispatches)::int d`
+          return JSON.stringify(await withSql(from.url, count)) === JSON.stringify(await count(fresh))
+        },
+        60_000,
+      )
+      const [still] = await fresh`select posthaste.refusal('test') reason`
+      expect(still!.reason).toBe('replica')
+      await expect(fresh`select * from posthaste.dispatch(1000, 2000, 'test')`).rejects.toThrow('logical replication')
+      await fresh`drop subscription move`
+      return settled
+    })
+    await goOn(to.url, receiver, house)
+  })
+})
+
+const clientBinaries = [15, 16, 17, 18].map((major) => ({ major, bin: `/usr/lib/postgresql/${major}/bin` }))
+const dumping = clientBinaries.find(
+  ({ major, bin }) => existsSync(join(bin, 'pg_dump')) && existsSync(join(bin, 'psql')) && findPostgres(major) !== null,
+)
+if (dumping === undefined) console.warn('SKIPPED: no pg_dump and psql with a server that they can read.')
+
+test.skipIf(dumping === undefined)('by pg_dump and psql, to a newer version', async () => {
+  const { bin, major } = dumping!
+  const from = await startPostgresVersion(findPostgres(major)!)
+  servers.push(from)
+  const to = await server()
+  await burn(from.url, 3_000)
+  const house = await settleIn(from.url, receiver)
+  const dump = execFileSync(join(bin, 'pg_dump'), ['--dbname', from.url, '--schema', 'posthaste'], {
+    maxBuffer: 100_000_000,
+  })
+  execFileSync(join(bin, 'psql'), ['--dbname', to.url, '--set', 'ON_ERROR_STOP=1', '--quiet'], {
+    input: dump,
+    stdio: ['pipe', 'ignore', 'inherit'],
+  })
+  await goOn(to.url, receiver, house)
+})
+
+test('to a standby that is promoted: the timeline changes, and nothing else', async () => {
+  const from = await server()
+  const copy = join(dirname(from.dataDir), 'standby')
+  await withSql(from.url, async (sql) => {
+    const [connection] = [await sql.reserve()]
+    await connection`select pg_backup_start('standby', true)`
+    execFileSync('cp', ['-a', from.dataDir, copy])
+    const [label] = await connection`select labelfile from pg_backup_stop()`
+    execFileSync('rm', ['-f', join(copy, 'postmaster.pid')])
+    writeFileSync(join(copy, 'backup_label'), label!.labelfile as string)
+    writeFileSync(join(copy, 'standby.signal'), '')
+    execFileSync('chown', ['--reference', join(copy, 'PG_VERSION'), join(copy, 'backup_label'), join(copy, 'standby.signal')])
+    connection.release()
+  })
+  const { hostname, port, password } = new URL(from.url)
+  const standby = await server({
+    dataDir: copy,
+    settings: { primary_conninfo: `host=${hostname} port=${port} user=postgres password=${password}` },
+  })
+  const house = await settleIn(from.url, receiver)
+  await withSql(from.url, async (primary) => {
+    const [at] = await primary`select pg_current_wal_flush_lsn()::text lsn`
+    await until(
+      'the standby to have all',
+      () =>
+        withSql(standby.url, async (sql) => {
+          const [row] = await sql`select pg_last_wal_replay_lsn() >= ${at!.lsn as string}::pg_lsn done`
+          return row!.done as boolean
+        }),
+      60_000,
+    )
+  })
+  await from.halt('immediate')
+  await withSql(standby.url, async (sql) => {
+    await sql`select pg_promote()`
+    const [row] = await sql`select posthaste.life() life`
+    expect(row!.life).toMatch(/^\d+\/00000002$/)
+  })
+  await goOn(standby.url, receiver, house)
+  // Transaction ids went on: nothing had to be looked through.
+  await withSql(standby.url, async (sql) => {
+    expect(await sql`select from posthaste.dispatches where foreign_xid is not null or rest is not null`).toHaveLength(0)
+  })
+})
