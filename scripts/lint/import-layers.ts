@@ -13,7 +13,7 @@ const LEAVES = ['errors', 'ids', 'clock', 'logger', 'duration', 'background-loop
 const FOUNDATION = [...LEAVES, 'lifecycle', 'catalog', 'signing', 'storage']
 const PARTS = [...FOUNDATION, 'emit', 'dispatch', 'lanes', 'http-client']
 const SERVICES = ['endpoints', 'deliveries', 'event-log', 'replays', 'stats', 'secret-keys']
-const FACES = [...PARTS, 'installation', 'delivery', ...SERVICES, 'queue', 'api']
+const FACES = [...PARTS, 'installation', 'privacy', 'delivery', ...SERVICES, 'queue', 'api']
 
 /** What each file or folder directly under packages/core/src may import besides itself. */
 const LAYERS: Readonly<Record<string, readonly string[]>> = {
@@ -26,6 +26,7 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   dispatch: FOUNDATION,
   lanes: FOUNDATION,
   installation: FOUNDATION,
+  privacy: FOUNDATION,
   'http-client': FOUNDATION,
   delivery: PARTS,
   endpoints: PARTS,

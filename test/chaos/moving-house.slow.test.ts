@@ -148,7 +148,12 @@ test('to a standby that is promoted: the timeline changes, and nothing else', as
     execFileSync('rm', ['-f', join(copy, 'postmaster.pid')])
     writeFileSync(join(copy, 'backup_label'), label!.labelfile as string)
     writeFileSync(join(copy, 'standby.signal'), '')
-    execFileSync('chown', ['--reference', join(copy, 'PG_VERSION'), join(copy, 'backup_label'), join(copy, 'standby.signal')])
+    execFileSync('chown', [
+      '--reference',
+      join(copy, 'PG_VERSION'),
+      join(copy, 'backup_label'),
+      join(copy, 'standby.signal'),
+    ])
     connection.release()
   })
   const { hostname, port, password } = new URL(from.url)
@@ -178,6 +183,8 @@ test('to a standby that is promoted: the timeline changes, and nothing else', as
   await goOn(standby.url, receiver, house)
   // Transaction ids went on: nothing had to be looked through.
   await withSql(standby.url, async (sql) => {
-    expect(await sql`select from posthaste.dispatches where foreign_xid is not null or rest is not null`).toHaveLength(0)
+    expect(await sql`select from posthaste.dispatches where foreign_xid is not null or rest is not null`).toHaveLength(
+      0,
+    )
   })
 })

@@ -2,7 +2,13 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type Receiver, startReceiver } from '../support/receiver.ts'
 import { until } from '../support/until.ts'
-import { QUICK, type TestEndpoint, type TestWebhooks, type UnderTest, underTest } from '../support/webhooks-under-test.ts'
+import {
+  QUICK,
+  type TestEndpoint,
+  type TestWebhooks,
+  type UnderTest,
+  underTest,
+} from '../support/webhooks-under-test.ts'
 
 let receiver: Receiver
 let it: UnderTest

@@ -69,6 +69,9 @@ export type {
   LifecycleListeners,
 } from './lifecycle/events.ts'
 export type { Logger } from './logger.ts'
+export type { DataSubject } from './privacy/data-subject.ts'
+export type { Erasure } from './privacy/erase.ts'
+export type { ExportedRecord } from './privacy/export.ts'
 export type { Replay, ReplayInput } from './replays/replay-schemas.ts'
 export type { Replays } from './replays/replay-service.ts'
 export type { ResealReport, SecretKeys, SecretKeyUse } from './secret-keys/secret-keys.ts'

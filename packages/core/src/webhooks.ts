@@ -20,6 +20,9 @@ import { checkEndpointUrl, checkEndpointUrlResolved, type UrlVerdict } from './h
 import { type Adoption, type AdoptOptions, adopt } from './installation/adoption.ts'
 import { readRefusal, requireWelcome } from './installation/refusal.ts'
 import { Lifecycle, type LifecycleListeners } from './lifecycle/events.ts'
+import type { DataSubject } from './privacy/data-subject.ts'
+import { type Erasure, erase } from './privacy/erase.ts'
+import { type ExportedRecord, exportData } from './privacy/export.ts'
 import { createReplayService, type Replays } from './replays/replay-service.ts'
 import { createSecretKeys, type SecretKeys } from './secret-keys/secret-keys.ts'
 import type { JsonWebKeySet } from './signing/ed25519-keys.ts'
@@ -104,6 +107,22 @@ export interface Webhooks<C extends AnyCatalog = typeof affiliateEvents, T exten
    * @throws PosthasteError VALIDATION_FAILED, NOT_MIGRATED, SCHEMA_NEWER
    */
   adopt(options: AdoptOptions): Promise<Adoption>
+  /**
+   * Erases all of one account, or all events about somebody (`{ member: 'affiliate_id', value: 456 }`), with their deliveries,
+   * attempts, retries and keys, in short transactions. What waits is not sent; a send that was under way, or began within a second
+   * of the call, may still end, and its record is erased, too: that is why this may take as long as `http.deadline`. One that was
+   * interrupted is finished by calling it again. See docs/privacy.md for what remains.
+   *
+   * @throws PosthasteError VALIDATION_FAILED
+   */
+  erase(subject: DataSubject): Promise<Erasure>
+  /**
+   * Everything that is kept of one account, or in events about somebody, record by record, without secrets:
+   * `for await (const record of webhooks.exportData({ account })) file.write(JSON.stringify(record) + '\n')`.
+   *
+   * @throws PosthasteError VALIDATION_FAILED, at the first record
+   */
+  exportData(subject: DataSubject): AsyncGenerator<ExportedRecord, void>
   /**
    * Begins to dispatch and deliver in this process. Where the database belongs to another `installation` it resolves, too, so that
    * a host's backend runs on a copy: it says so (a warning, the lifecycle event `delivery.paused`), sends nothing, and begins by
@@ -281,6 +300,9 @@ export function assembleWebhooks<C extends AnyCatalog = typeof affiliateEvents, 
       worker.lookAgain()
       return adoption
     },
+    erase: (subject) =>
+      erase({ sql: apiSql, schema, deadlineMs: config.deadlineMs, onChange: () => worker.nudge() }, subject),
+    exportData: (subject) => exportData(apiSql, schema, subject),
     async start() {
       if (stopped) throw new PosthasteError('STOPPED', 'This object was stopped: make another with createWebhooks().')
       await requireMigrated(apiSql, schema)

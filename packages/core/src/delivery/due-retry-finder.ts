@@ -21,6 +21,8 @@ export class DueRetryFinder {
   #lookAt = 0
   /** Retries that were written while a look was under way: it may not have seen them, and yet ends with a bound behind them. */
   #meanwhile: WrittenRetry[] | null = null
+  /** The life that the database was in at the last look. */
+  life: string | null = null
   /** The database's clock went back before the last look. */
   wentBack = false
   /** The last look was cut: look again at once. */
@@ -42,9 +44,10 @@ export class DueRetryFinder {
     this.#lookAt = monotonic + LOOK_EVERY_MS
     const meanwhile: WrittenRetry[] = []
     this.#meanwhile = meanwhile
-    const { rows, now, nowMs } = await this.#wakes.dueRetries(this.#key, ROWS_PER_LOOK).finally(() => {
+    const { rows, now, nowMs, life } = await this.#wakes.dueRetries(this.#key, ROWS_PER_LOOK).finally(() => {
       this.#meanwhile = null
     })
+    this.life = life
     const last = rows.at(-1)
     this.more = rows.length === ROWS_PER_LOOK
     // A database clock that went back takes the bound with it: retries are written by that clock.

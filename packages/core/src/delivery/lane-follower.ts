@@ -6,7 +6,7 @@ import type { TakenLane } from '../lanes/lane-store.ts'
 import type { Logger } from '../logger.ts'
 import { RETRIES_FROM_START } from './delivery-reader.ts'
 import { DueRetryFinder } from './due-retry-finder.ts'
-import type { EndpointConfigs } from './endpoint-config.ts'
+import { type EndpointConfigs, EndpointUnreadable } from './endpoint-config.ts'
 import type { ReadAhead } from './read-ahead.ts'
 import type { WrittenRetry } from './recorder.ts'
 import type { ServedLanes } from './served-lanes.ts'
@@ -22,6 +22,8 @@ export interface LaneFollowerOptions {
   logger: Logger
   /** Pause between looks for wake-ups while nothing happens, in ms. */
   idlePollMs: number
+  /** The database is in another life than when the first lanes were taken: nothing of what is in memory is true. */
+  onOtherLife(): void
   /** A delivery is to be tried again; `work` is to be done when it is recorded. */
   onRetry(command: LaneCommand, work: OpenWork): void
 }
@@ -73,6 +75,8 @@ export class LaneFollower {
       const { served, wakes } = this.#o
       const newest = await wakes.newest()
       served.readN ??= newest.n
+      if (served.life === null) this.#due.life = null
+      served.life ??= newest.life
       const readN = served.readN
       const lanes = taken.map(({ lane }) => lane)
       const backlogs = await wakes.backlogs({ lanes })
@@ -115,7 +119,7 @@ export class LaneFollower {
     const busy = readAhead.waiting > MOST_WAITING
     const full = busy || (await this.#readPages(served.readN))
     const due = await this.#due.next()
-    if (epoch !== served.epoch) return 0
+    if (epoch !== served.epoch || this.#isOtherLife(this.#due.life)) return idlePollMs
     // What was read before lies in the future of such a clock, and what is written now before it.
     if (this.#due.wentBack) for (const state of served.states.values()) state.retryKey = RETRIES_FROM_START
     for (const [endpoint, first] of due) this.#hasRetries(endpoint, first)
@@ -131,6 +135,7 @@ export class LaneFollower {
     const pages = await wakes.pages(after, PAGES_PER_READ)
     if (epoch !== served.epoch) return true
     for (const page of pages) {
+      if (this.#isOtherLife(page.life)) return false
       // Commands first: what was held comes before what the same page brings.
       if (this.#takeCommands(page, null)) await this.#refresh()
       if (epoch !== served.epoch) return true
@@ -138,6 +143,14 @@ export class LaneFollower {
       served.readN = page.n
     }
     return pages.length >= PAGES_PER_READ
+  }
+
+  /** Asked of what was written, or read, since the lanes were taken. */
+  #isOtherLife(life: string | null): boolean {
+    const { served } = this.#o
+    if (life === null || served.life === null || life === served.life) return false
+    this.#o.onOtherLife()
+    return true
   }
 
   /** `first`: when the first was due, where none that is due earlier can be unread. */
@@ -220,6 +233,11 @@ export class LaneFollower {
     served.dropConfig(command.endpoint)
     if (command.kind === 'resume') this.#resume.add(command.endpoint)
     const state = served.states.get(command.endpoint)
+    // What was read may be gone: it is read again, as far as it is there.
+    if (command.kind === 'erased' && state !== undefined) {
+      this.#o.readAhead.unread(state)
+      this.#o.readAhead.feed(state)
+    }
     if (state !== undefined || command.kind === 'resume') {
       this.#stale.add(command.endpoint)
       this.#loop?.wake()
@@ -241,6 +259,7 @@ export class LaneFollower {
     const { served, configs, wakes, clock } = this.#o
     const endpoints = [...this.#stale]
     const resumed = endpoints.filter((endpoint) => this.#resume.has(endpoint))
+    const held = new Map(endpoints.map((endpoint) => [endpoint, [...(served.states.get(endpoint)?.fifoHeld ?? [])]]))
     const loaded = await configs.load(endpoints)
     for (const endpoint of resumed) {
       const [row] = await wakes.backlogs({ endpoint })
@@ -258,7 +277,15 @@ export class LaneFollower {
       if (!this.#resume.has(endpoint)) this.#stale.delete(endpoint)
       const state = served.states.get(endpoint)
       const config = loaded.get(endpoint)
-      if (state === undefined || config === undefined) continue
+      if (state === undefined) continue
+      if (config === undefined) {
+        this.#o.readAhead.vanished(state)
+        continue
+      }
+      // A delivery that waited for a retry and was erased holds nobody any more.
+      if (!(config instanceof EndpointUnreadable)) {
+        for (const id of held.get(endpoint)!) if (!config.openRetries.includes(id)) state.fifoHeld.delete(id)
+      }
       this.#o.readAhead.configure(state, config, clock.monotonic())
     }
   }

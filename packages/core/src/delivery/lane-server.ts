@@ -106,6 +106,7 @@ export class LaneServer implements LaneHolder {
       loops,
       logger,
       idlePollMs: options.idlePollMs,
+      onOtherLife: options.onFenced,
       onRetry: (command, work) => this.#manual.ask(command, work),
     })
     this.#manual = new ManualRetries({

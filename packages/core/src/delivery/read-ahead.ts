@@ -123,7 +123,7 @@ export class ReadAhead {
   }
 
   /** Its row is gone: nothing can be sent, or be held, any more. */
-  #vanished(state: EndpointState): void {
+  vanished(state: EndpointState): void {
     this.unread(state)
     state.coverMarks()
     this.#o.served.states.delete(state.no)
@@ -161,7 +161,7 @@ export class ReadAhead {
       for (const state of unknown) {
         const config = loaded?.get(state.no)
         if (config !== undefined) this.configure(state, config, clock.monotonic())
-        else this.#vanished(state)
+        else this.vanished(state)
       }
     } catch (error) {
       for (const state of chosen) this.#hungry.add(state)

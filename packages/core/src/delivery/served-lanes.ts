@@ -12,6 +12,8 @@ export class ServedLanes {
   readonly states = new Map<number, EndpointState>()
   /** Rows of `dispatches` are read through this one; null before the first lanes were adopted. */
   readN: number | null = null
+  /** The life of the database in which they were adopted. */
+  life: string | null = null
   /** Changes when everything was forgotten: results of sends that began before are of no use then. */
   epoch = 0
   readonly #configs = new Map<number, EndpointConfig>()
@@ -87,5 +89,6 @@ export class ServedLanes {
     this.#configs.clear()
     // The database may have been set back: what was read is then no measure of what is there.
     this.readN = null
+    this.life = null
   }
 }

@@ -11,6 +11,8 @@ export interface LaneCommand {
 /** A row of `dispatches`, as far as lanes care: who has new deliveries, and which commands there are. */
 export interface WakePage {
   n: number
+  /** The life of the database in which it was written. */
+  life: string
   oldest: string | null
   endpoints: number[]
   firsts: number[]
@@ -27,16 +29,16 @@ export interface BacklogRow {
 export interface WakeReader {
   /** The rows after `n`, oldest first, at most `limit`. */
   pages(after: number, limit: number): Promise<WakePage[]>
-  /** The newest row's number and the newest delivery's sequence number. */
-  newest(): Promise<{ n: number; seq: number }>
+  /** The newest row's number, the newest delivery's sequence number, and the life that the database is in. */
+  newest(): Promise<{ n: number; seq: number; life: string }>
   /** The newest delivery's sequence number as of each of these rows. */
   seqAt(ns: readonly number[]): Promise<Map<number, number>>
   /** Backlogs of the served endpoints of these lanes, or of one endpoint whatever its state. */
   backlogs(of: { lanes: readonly number[] } | { endpoint: number }): Promise<BacklogRow[]>
   /** Endpoints of these lanes with a retry due at or before `dueMs` (ms since 1970, the database's clock). */
   endpointsWithRetries(lanes: readonly number[], dueMs: number): Promise<number[]>
-  /** Retries that have become due since a key, of all lanes, oldest first, and the database's time. */
-  dueRetries(after: DueKey, limit: number): Promise<{ rows: DueRetry[]; now: string; nowMs: number }>
+  /** Retries that have become due since a key, of all lanes, oldest first; the database's time, and the life that it is in. */
+  dueRetries(after: DueKey, limit: number): Promise<{ rows: DueRetry[]; now: string; nowMs: number; life: string }>
 }
 
 export interface DueKey {
@@ -54,10 +56,11 @@ export function createWakeReader(sql: Sql, schema: string): WakeReader {
   const s = sql(schema)
   return {
     async pages(after, limit) {
-      const rows = await sql`select n, oldest::text, endpoints, firsts, lasts, commands from ${s}.dispatches
+      const rows = await sql`select n, life, oldest::text, endpoints, firsts, lasts, commands from ${s}.dispatches
         where n > ${after}::bigint order by n limit ${limit}`
       return rows.map((row) => ({
         n: row.n as number,
+        life: row.life as string,
         oldest: row.oldest as string | null,
         endpoints: (row.endpoints as number[] | null) ?? [],
         firsts: (row.firsts as number[] | null) ?? [],
@@ -67,8 +70,8 @@ export function createWakeReader(sql: Sql, schema: string): WakeReader {
     },
 
     async newest() {
-      const [row] = await sql`select n, last_seq from ${s}.dispatches order by n desc limit 1`
-      return { n: row!.n as number, seq: row!.last_seq as number }
+      const [row] = await sql`select n, last_seq, ${s}.life() life from ${s}.dispatches order by n desc limit 1`
+      return { n: row!.n as number, seq: row!.last_seq as number, life: row!.life as string }
     },
 
     async seqAt(ns) {
@@ -99,8 +102,8 @@ export function createWakeReader(sql: Sql, schema: string): WakeReader {
     },
 
     async dueRetries(after, limit) {
-      const rows = await sql`with late as materialized (select ${s}.clock() t)
-        select late.t::text now, extract(epoch from late.t)::float8 * 1000 now_ms, r.* from late left join lateral (
+      const rows = await sql`with late as materialized (select ${s}.clock() t, ${s}.life() life)
+        select late.life, late.t::text now, extract(epoch from late.t)::float8 * 1000 now_ms, r.* from late left join lateral (
           select endpoint, lane, delivery_id::text id, due_at::text due from ${s}.retries
           where (due_at, delivery_id) > (${after.due}::text::timestamptz, ${after.id}::uuid) and due_at <= late.t
           order by due_at, delivery_id limit ${limit}) r on true`
@@ -113,7 +116,7 @@ export function createWakeReader(sql: Sql, schema: string): WakeReader {
           id: row.id as string,
           due: row.due as string,
         }))
-      return { now: first.now as string, nowMs: first.now_ms as number, rows: due }
+      return { now: first.now as string, nowMs: first.now_ms as number, life: first.life as string, rows: due }
     },
   }
 }

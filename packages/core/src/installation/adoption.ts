@@ -51,6 +51,8 @@ async function takeOver(
   what: 'continue' | 'discard',
 ): Promise<{ from: string | null; underWay: boolean }> {
   const s = tx(schema)
+  // What is read after the lock has to be what is there then, whatever isolation the database has as its default.
+  await tx.unsafe('set transaction isolation level read committed')
   await tx.unsafe(`select pg_advisory_xact_lock(${advisoryKey(schema, 'dispatch')})`)
   const [row] = await tx`select name, adopting from ${s}.installation for update`
   if (row === undefined) throw new PosthasteError('NOT_MIGRATED', 'Call webhooks.migrate() before webhooks.adopt().')
