@@ -1,15 +1,19 @@
 /** The database moves to another cluster in the middle of things: nothing is lost, and nothing is sent again. */
 import { execFileSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { existsSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import postgres from 'postgres'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { connect } from '../../packages/core/src/storage/connection.ts'
 import { migrate } from '../../packages/core/src/storage/migrate.ts'
 import { startPostgres } from '../support/embedded-postgres.ts'
-import { burn, goOn, settleIn } from '../support/moving-house.ts'
+import { burn, EACH_ONCE, goOn, settleIn } from '../support/moving-house.ts'
+import { choosePostgresUser, reachableTemporaryFolder } from '../support/postgres-binaries.ts'
+import { makeFolder, processOptions } from '../support/postgres-cluster.ts'
 import { findPostgres, startPostgresVersion } from '../support/postgres-version.ts'
+import { startWatchdog } from '../support/postgres-watchdog.ts'
 import { type Receiver, startReceiver } from '../support/receiver.ts'
 import { until } from '../support/until.ts'
 
@@ -76,7 +80,7 @@ describe.each([
         }
       }),
     )
-    await goOn(to.url, receiver, house)
+    expect(await goOn(to.url, receiver, house)).toMatchObject(EACH_ONCE)
   })
 
   test('by logical replication, which copies no sequences; nothing is sent before it is ended', async () => {
@@ -110,7 +114,7 @@ describe.each([
       await fresh`drop subscription move`
       return settled
     })
-    await goOn(to.url, receiver, house)
+    expect(await goOn(to.url, receiver, house)).toMatchObject(EACH_ONCE)
   })
 })
 
@@ -134,7 +138,7 @@ test.skipIf(dumping === undefined)('by pg_dump and psql, to a newer version', as
     input: dump,
     stdio: ['pipe', 'ignore', 'inherit'],
   })
-  await goOn(to.url, receiver, house)
+  expect(await goOn(to.url, receiver, house)).toMatchObject(EACH_ONCE)
 })
 
 test('to a standby that is promoted: the timeline changes, and nothing else', async () => {
@@ -180,11 +184,78 @@ test('to a standby that is promoted: the timeline changes, and nothing else', as
     const [row] = await sql`select posthaste.life() life`
     expect(row!.life).toMatch(/^\d+\/00000002$/)
   })
-  await goOn(standby.url, receiver, house)
+  expect(await goOn(standby.url, receiver, house)).toMatchObject(EACH_ONCE)
   // Transaction ids went on: nothing had to be looked through.
   await withSql(standby.url, async (sql) => {
     expect(await sql`select from posthaste.dispatches where foreign_xid is not null or rest is not null`).toHaveLength(
       0,
     )
   })
+})
+
+const upgrading = clientBinaries.find(({ bin }) =>
+  ['pg_upgrade', 'initdb', 'pg_ctl', 'postgres', 'pg_resetwal'].every((name) => existsSync(join(bin, name))),
+)
+if (upgrading === undefined) console.warn('SKIPPED: no pg_upgrade on this machine.')
+
+test.skipIf(upgrading === undefined)('by pg_upgrade: another system identifier, the same transaction ids', async () => {
+  const { bin } = upgrading!
+  const user = choosePostgresUser()
+  const base = reachableTemporaryFolder(resolve(import.meta.dirname, '..', '..', '.tmp'), user)
+  const folder = join(base, `upgrade-${process.pid}-${randomBytes(4).toString('hex')}`)
+  makeFolder(folder, user)
+  const port = 20_000 + (randomBytes(2).readUInt16BE() % 12_000)
+  const url = `postgres://postgres@127.0.0.1:${port}/postgres`
+  const run = (name: string, ...args: string[]) =>
+    void execFileSync(join(bin, name), args, {
+      ...processOptions(user),
+      cwd: folder,
+      stdio: ['ignore', 'ignore', 'inherit'],
+    })
+  const watchdog = startWatchdog({ pid: null, dataDir: join(folder, 'old'), remove: [folder] })
+  const start = (data: string) => {
+    const options = `-p ${port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off`
+    run('pg_ctl', 'start', '--wait', '--pgdata', join(folder, data), '--log', join(folder, 'log'), '--options', options)
+    servers.push({
+      async stop() {
+        run('pg_ctl', 'stop', '--wait', '--mode', 'fast', '--pgdata', join(folder, data))
+      },
+    })
+  }
+  servers.push({ stop: () => watchdog.finish() })
+  for (const data of ['old', 'new']) {
+    run(
+      'initdb',
+      '--pgdata',
+      join(folder, data),
+      '--username=postgres',
+      '--auth=trust',
+      '--encoding=UTF8',
+      '--locale=C',
+    )
+  }
+  start('old')
+  await burn(url, 3_000)
+  const house = await settleIn(url, receiver)
+  const life = () => withSql(url, async (sql) => (await sql`select posthaste.life() life`)[0]!.life as string)
+  const before = await life()
+  await servers.pop()!.stop()
+  run(
+    'pg_upgrade',
+    '-b',
+    bin,
+    '-B',
+    bin,
+    '-d',
+    join(folder, 'old'),
+    '-D',
+    join(folder, 'new'),
+    '-U',
+    'postgres',
+    '-s',
+    folder,
+  )
+  start('new')
+  expect(await life()).not.toBe(before)
+  expect(await goOn(url, receiver, house)).toMatchObject(EACH_ONCE)
 })

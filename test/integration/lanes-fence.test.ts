@@ -82,6 +82,19 @@ describe('a fenced worker', () => {
     await sql`update posthaste.lanes set position = 0`
   })
 
+  test('writes nothing in another life of the database either', async () => {
+    const store = createLaneStore(sql, SCHEMA, 'test')
+    const token = (await store.register('old', 'test')) as number
+    const renewal = await store.renew(token, 0, [0], [1])
+    await sql`update posthaste.workers set life = 'another/00000001'`
+    expect(await createRecorder(sql, SCHEMA).record(token, [outcome(3)], 'failed')).toBeNull()
+    expect(await createEndpointWriter(sql, SCHEMA).dropBacklogs(token, [1])).toBe(false)
+    expect(await store.renew(token, renewal as number, [0], [9])).toBeNull()
+    expect(await store.takeIdle(token, 3)).toEqual([])
+    expect((await store.listWorkers()).map(({ gone }) => gone)).toEqual([true])
+    await sql`truncate posthaste.workers, posthaste.renewals`
+  })
+
   test('is fenced only when its write in flight is over, so that whoever takes its lanes sees it', async () => {
     const store = createLaneStore(sql, SCHEMA, 'test')
     const token = (await store.register('writing', 'test')) as number

@@ -98,8 +98,20 @@ export async function settleIn(url: string, receiver: Receiver): Promise<House> 
   return { endpoints, paths, replay: replay.id }
 }
 
-/** Goes on in the new place, and counts: nothing is lost, nothing comes twice. */
-export async function goOn(url: string, receiver: Receiver, { endpoints, paths, replay }: House): Promise<void> {
+/** Numbers of the events that each path received, in rising order. */
+export type Received = Record<'ok' | 'down' | 'held' | 'replayed' | 'late', number[]>
+
+/** What `goOn` has to answer, where nothing was lost and nothing came twice. Of 26 to 40 some were dispatched while `held` was inactive. */
+export const EACH_ONCE: Omit<Received, 'held'> = {
+  ok: numbers(1, 50),
+  // Each failed once before.
+  down: [1, 1, 2, 2, 3, 3],
+  replayed: [...numbers(1, 30), ...numbers(1, 50)].toSorted((a, b) => a - b),
+  late: [],
+}
+
+/** Goes on in the new place, and answers what was received, before and since. */
+export async function goOn(url: string, receiver: Receiver, { endpoints, paths, replay }: House): Promise<Received> {
   receiver.answer(paths.down, 200)
   const log: string[] = []
   const webhooks = open(url, log)
@@ -145,15 +157,13 @@ export async function goOn(url: string, receiver: Receiver, { endpoints, paths, 
     await webhooks.stop()
     await sql.end()
   }
+  expect(log).toEqual([])
   const to = (path: string) =>
     receiver
       .requests(path)
       .map(({ data }) => data.n as number)
       .toSorted((a, b) => a - b)
-  expect(to(paths.ok)).toEqual(numbers(1, 50))
-  expect(to(paths.down)).toEqual([1, 1, 2, 2, 3, 3])
-  expect(new Set(to(paths.held)).size).toBe(to(paths.held).length)
-  expect(to(paths.replayed)).toEqual([...numbers(1, 30), ...numbers(1, 50)].toSorted((a, b) => a - b))
-  expect(receiver.requests(paths.late)).toEqual([])
-  expect(log).toEqual([])
+  const held = to(paths.held)
+  expect(new Set(held).size).toBe(held.length)
+  return { ok: to(paths.ok), down: to(paths.down), held, replayed: to(paths.replayed), late: to(paths.late) }
 }

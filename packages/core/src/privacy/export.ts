@@ -68,7 +68,7 @@ async function* listAll(
   let after = '0'
   for (;;) {
     const rows = await page(after)
-    for (const { key, named, ...members } of rows) {
+    for (const { key: _, named, ...members } of rows) {
       yield { record, ...(named === undefined ? {} : { key: named }), ...publicIds(record, members) }
     }
     const last = rows.at(-1)

@@ -105,9 +105,10 @@ begin
   select d.*, d.xmin = d.xid::xid native into pos from ${s}.dispatches d order by d.n desc limit 1;
   cur := coalesce(pos.win, pg_current_snapshot());
 
-  -- Another life: the position is of another cluster, or it was copied, or this cluster is younger than it.
+  -- Another life: the position was copied, or this cluster is younger than it. Where it was written here, so was all that it speaks
+  -- of, whatever the cluster is called now (pg_upgrade). Of rows that do not say who wrote them, only the cluster's name tells.
   if pos.native is false or pg_snapshot_xmax(pg_current_snapshot()) < pg_snapshot_xmax(pos.snap)
-    or (split_part(pos.life, '/', 1) <> split_part(here, '/', 1) and pos.life not like '?%' and here not like '?%') then
+    or (pos.native is null and split_part(pos.life, '/', 1) <> split_part(here, '/', 1) and pos.life not like '?%' and here not like '?%') then
     if ${s}.is_replica() then
       raise exception 'logical replication still writes into the schema ${s}: nothing is dispatched here before it is ended';
     end if;
