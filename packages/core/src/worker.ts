@@ -229,6 +229,7 @@ export function createWorker({ config, transport, lifecycle, refusal, name, part
       running = null
       await before?.stop()
     },
+    loops,
     logger,
     lifecycle,
   })

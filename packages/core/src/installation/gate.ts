@@ -1,4 +1,4 @@
-import { type BackgroundLoop, startLoop } from '../background-loop.ts'
+import type { BackgroundLoop, Loops } from '../background-loop.ts'
 import type { Lifecycle } from '../lifecycle/events.ts'
 import type { Logger } from '../logger.ts'
 import type { Refusal } from './refusal.ts'
@@ -8,6 +8,7 @@ export interface GateOptions {
   check(): Promise<Refusal | null>
   begin(): Promise<void>
   end(): Promise<void>
+  loops: Pick<Loops, 'start'>
   logger: Logger
   lifecycle: Lifecycle
 }
@@ -28,7 +29,7 @@ const LOOK_EVERY_MS = 2_000
 /** It is woken when there is something to look for. */
 const ASLEEP_MS = 3_600_000
 
-export function createGate({ check, begin, end, logger, lifecycle }: GateOptions): Gate {
+export function createGate({ check, begin, end, loops, logger, lifecycle }: GateOptions): Gate {
   let working = false
   let closed = false
   let told = ''
@@ -57,7 +58,7 @@ export function createGate({ check, begin, end, logger, lifecycle }: GateOptions
   }
 
   function watch(): void {
-    loop ??= startLoop({
+    loop ??= loops.start({
       name: 'waiting to be let in',
       logger,
       maxErrorPauseMs: 30_000,

@@ -88,6 +88,8 @@ const CHANNELS: { readonly [N in LifecycleEventName]: DiagnosticsChannel } = {
   'proxy.recovered': diagnosticsChannel('proxy.recovered'),
   'events.dispatched': diagnosticsChannel('events.dispatched'),
   'storage.overdue': diagnosticsChannel('storage.overdue'),
+  'delivery.paused': diagnosticsChannel('delivery.paused'),
+  'delivery.resumed': diagnosticsChannel('delivery.resumed'),
   'lanes.changed': diagnosticsChannel('lanes.changed'),
 }
 

@@ -233,8 +233,10 @@ begin
   -- From here on nothing is added to it; it can still be read.
   execute format('lock table ${s}.%I, ${s}.%I, ${s}.%I in share mode', att, dl, ev);
 
-  execute format('select exists (select from ${s}.%I e cross join (select d.snap from ${s}.dispatches d order by d.n desc limit 1) d
-    where e.xid >= pg_snapshot_xmin(d.snap) and not pg_visible_in_snapshot(e.xid, d.snap))', ev) into yes;
+  execute format('select exists (select from ${s}.%I e cross join (select d.* from ${s}.dispatches d order by d.n desc limit 1) d
+    -- After a move, until what was left over is dispatched; and then but for copied rows (see 0007).
+    where d.rest is not null or (e.xid >= pg_snapshot_xmin(d.snap) and not pg_visible_in_snapshot(e.xid, d.snap)
+      and (d.foreign_xid is null or e.xid > d.foreign_xid or (e.id >= d.floor and age(e.xmin) <= age(e.xid::xid)))))', ev) into yes;
   if yes then state := 'undispatched'; return; end if;
   select exists (select from ${s}.replays r where (r.status = 'running' or r.finished_at > ${s}.clock() - interval '1 hour')
     and r.since < week_end and r.until > p_week and (r.status <> 'running' or r.through < ${s}.id_floor(week_end))) into yes;
