@@ -5,10 +5,10 @@
 import { randomBytes } from 'node:crypto'
 import { generateSecret } from '@posthaste/core'
 import { Pool } from 'undici'
-import { buildBody, createSigner, signatureHeader, standardSignature } from '../../packages/core/src/signing/sign.ts'
 import { serveParent, wallClock } from '../support/child-process.ts'
 import { pathOf } from '../support/installation.ts'
 import { EVENT_TYPE, sampleData } from '../support/sample-event.ts'
+import { textbookBody, textbookHeader, textbookSigner, textbookStandard } from '../support/textbook-signing.ts'
 
 export interface LoopRun {
   port: number
@@ -21,7 +21,7 @@ export interface LoopRun {
 const methods = {
   async run({ port, endpoints, total, concurrency }: LoopRun) {
     const pool = new Pool(`http://127.0.0.1:${port}`, { connections: concurrency, pipelining: 1 })
-    const signers = Array.from({ length: endpoints }, () => createSigner(generateSecret()))
+    const signers = Array.from({ length: endpoints }, () => textbookSigner(generateSecret()))
     const idPrefix = randomBytes(8).toString('hex')
     const occurredAtMs = Date.now()
     let next = 0
@@ -32,13 +32,7 @@ const methods = {
         const endpoint = number % endpoints
         const signer = signers[endpoint]!
         const timestamp = Math.floor(Date.now() / 1000)
-        const body = buildBody({
-          envelope: 'posthaste',
-          type: EVENT_TYPE,
-          occurredAtMs,
-          dataText: JSON.stringify(sampleData(number)),
-          signer,
-        })
+        const body = textbookBody(EVENT_TYPE, occurredAtMs, JSON.stringify(sampleData(number)), signer)
         const id = idPrefix + number.toString(16).padStart(16, '0')
         const eventId = `evt_${id}`
         const { statusCode, body: answer } = await pool.request({
@@ -51,10 +45,10 @@ const methods = {
             'x-webhook-id': eventId,
             'x-webhook-delivery': `dlv_${id}`,
             'x-webhook-attempt': '1',
-            'x-webhook-signature': signatureHeader(body, signer),
+            'x-webhook-signature': textbookHeader(body, signer),
             'webhook-id': eventId,
             'webhook-timestamp': String(timestamp),
-            'webhook-signature': standardSignature(eventId, timestamp, body, [signer]),
+            'webhook-signature': textbookStandard(eventId, timestamp, body, signer),
           },
           body,
         })

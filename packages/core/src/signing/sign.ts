@@ -2,22 +2,20 @@
  * The exact bytes of a request's body and the signatures over them. Everything is signed as bytes; nothing is parsed or
  * written a second time.
  */
-import { createHmac, createSecretKey, sign as edSign, type KeyObject } from 'node:crypto'
+import { sign as edSign, type KeyObject } from 'node:crypto'
 import { PosthasteError } from '../errors.ts'
+import { HmacKey } from './hmac-key.ts'
 import { keyBytes, rawKeyBytes } from './signing-secret.ts'
 
 /** `posthaste`: `{"event","timestamp","data","signature"}`; `standard`: `{"type","timestamp","data"}` of Standard Webhooks. */
 export type Envelope = 'posthaste' | 'standard'
 
-/**
- * A secret with its keys prepared, to be kept as long as the secret is. Measured: an HMAC of 300 bytes takes 1.7 µs with a
- * KeyObject and 13.7 µs with a Buffer as its key (Node 24), because a Buffer is turned into a KeyObject at each call.
- */
+/** A secret with its keys prepared, to be kept as long as the secret is. */
 export interface Signer {
   /** For `X-Webhook-Signature` and the body's `signature`. */
-  readonly rawKey: KeyObject
+  readonly rawKey: HmacKey
   /** For `webhook-signature`. The same object as `rawKey` where the bytes are the same. */
-  readonly standardKey: KeyObject
+  readonly standardKey: HmacKey
 }
 
 export interface BodyParts {
@@ -43,8 +41,8 @@ export function createSigner(secret: string): Signer {
   if (secret === '') throw new PosthasteError('SECRET_INVALID', 'The secret is empty; an empty key signs nothing.')
   const raw = rawKeyBytes(secret)
   const standard = keyBytes(secret)
-  const rawKey = createSecretKey(raw)
-  return Object.freeze({ rawKey, standardKey: standard.equals(raw) ? rawKey : createSecretKey(standard) })
+  const rawKey = new HmacKey(raw)
+  return Object.freeze({ rawKey, standardKey: standard.equals(raw) ? rawKey : new HmacKey(standard) })
 }
 
 /**
@@ -58,9 +56,7 @@ export function buildBody(parts: BodyParts): Buffer {
   const body = Buffer.allocUnsafe(length + SIGNATURE_SUFFIX_LENGTH)
   body.write(open, 0, 'utf8')
   body[length] = CLOSING_BRACE
-  const hex = createHmac('sha256', parts.signer.rawKey)
-    .update(body.subarray(0, length + 1))
-    .digest('hex')
+  const hex = parts.signer.rawKey.sign('', body.subarray(0, length + 1), 'hex')
   body.write(`${SIGNATURE_MEMBER_START}${hex}"}`, length, 'latin1')
   return body
 }
@@ -85,13 +81,14 @@ function unsignedMembers({ envelope, type, occurredAtMs, dataText }: Omit<BodyPa
 
 /** The value of `X-Webhook-Signature`: `sha256=` and lower-case hex over the raw body. */
 export function signatureHeader(body: Uint8Array, signer: Signer): string {
-  return `sha256=${createHmac('sha256', signer.rawKey).update(body).digest('hex')}`
+  return `sha256=${signer.rawKey.sign('', body, 'hex')}`
 }
 
 /**
  * The value of `webhook-signature` (Standard Webhooks 1.0) over `id.timestamp.body`: one `v1,<base64>` for each signer, then
  * one `v1a,<base64>` for each ed25519 private key, separated by spaces.
  *
+ * @param id ASCII, as our ids are
  * @param timestampSeconds Unix seconds of this attempt, as in `webhook-timestamp`
  */
 export function standardSignature(
@@ -102,11 +99,9 @@ export function standardSignature(
   ed25519Keys: readonly KeyObject[] = [],
 ): string {
   const prefix = `${id}.${timestampSeconds}.`
-  const signatures = signers.map(
-    ({ standardKey }) => `v1,${createHmac('sha256', standardKey).update(prefix, 'utf8').update(body).digest('base64')}`,
-  )
+  const signatures = signers.map(({ standardKey }) => `v1,${standardKey.sign(prefix, body, 'base64')}`)
   if (ed25519Keys.length > 0) {
-    const content = Buffer.concat([Buffer.from(prefix, 'utf8'), body])
+    const content = Buffer.concat([Buffer.from(prefix, 'latin1'), body])
     for (const key of ed25519Keys) signatures.push(`v1a,${edSign(null, content, key).toString('base64')}`)
   }
   return signatures.join(' ')
