@@ -65,7 +65,6 @@ const CASES: Record<string, { code: string; expected: string | null }> = {
   },
   'core/src/dispatch/pg.ts': { code: "import 'pg'", expected: 'Only storage, queue may import pg' },
   'core/src/api/sql.ts': { code: "import 'postgres'", expected: 'Only storage may import postgres' },
-  'core/src/delivery/undici.ts': { code: "import 'undici'", expected: 'Only http-client may import undici' },
   'core/src/storage/drivers.ts': { code: "import 'drizzle-orm'\nimport 'pg'\nimport 'postgres'", expected: null },
   // the receiver stands alone
   'core/src/receiver/node.ts': { code: "import 'node:crypto'", expected: 'imports nothing at runtime' },

@@ -59,7 +59,6 @@ const HOMES: Readonly<Record<string, readonly string[]>> = {
   postgres: ['storage'],
   // graphile-worker's driver, of which the queue is handed a pool.
   pg: ['storage', 'queue'],
-  undici: ['http-client'],
   eventemitter3: ['lifecycle'],
 }
 

@@ -70,7 +70,7 @@ describe('before there is an answer', () => {
     ],
     [
       'has an endless reason',
-      'TIMEOUT',
+      'HEADERS_TOO_LARGE',
       ({ socket }) => {
         socket.write('HTTP/1.1 200 ')
         writeForever(socket, 'OK '.repeat(10_000), 1)
@@ -88,7 +88,7 @@ describe('before there is an answer', () => {
       ({ socket }) =>
         void socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n'),
     ],
-    ['continues unasked', 'INVALID_RESPONSE', ({ socket }) => void socket.write('HTTP/1.1 100 Continue\r\n\r\n')],
+    ['only continues', 'TIMEOUT', ({ socket }) => void socket.write('HTTP/1.1 100 Continue\r\n\r\n')],
   ]
   test.each(cases)('a receiver that %s: %s', async (_name, code, answer) => {
     const { url, allClosed } = await receiver(answer)
@@ -103,7 +103,9 @@ describe('before there is an answer', () => {
 
   test('interim answers before the final one are passed over', async () => {
     const { url } = await receiver(({ socket }) => {
-      socket.write('HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n')
+      socket.write(
+        'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n',
+      )
       socket.write('HTTP/1.1 204 No Content\r\n\r\n')
     })
     expect(await transport().send(post(url))).toMatchObject({ kind: 'response', statusCode: 204 })

@@ -225,7 +225,7 @@ describe('connections', () => {
     for (let round = 0; round < 3; round++) {
       const results = await Promise.all(Array.from({ length: 5 }, () => one.send(post(url))))
       for (const result of results) {
-        // A connect of its own, also where undici opened it anew beneath a request that was already waiting.
+        // A connect of its own, also where it was opened for a request that was already waiting.
         expect(result).toMatchObject({ statusCode: 200, timings: { connect: expect.any(Number) } })
       }
     }

@@ -1,15 +1,15 @@
-import type { EventEmitter } from 'node:events'
-import { Client } from 'undici'
 import type { Clock } from '../clock.ts'
-import type { Connect, ConnectAttempt, ConnectTarget } from './connector.ts'
-import { type CarryingConnection, type Exchange, MAX_BODY_BYTES } from './exchange.ts'
+import { Connection, type ConnectionOwner } from './connection.ts'
+import type { Connect, ConnectAttempt, ConnectCallback, ConnectTarget } from './connector.ts'
+import { Deadlines } from './deadlines.ts'
+import type { Exchange } from './exchange.ts'
 
 /** Where connections lead, and as whom: they are shared only where `key` is the same. */
 export interface Origin extends ConnectTarget {
-  /** The text of the origin (`https://example.com:8443`). */
-  url: string
-  /** `url`, and after it the TLS identity where it is not the common one. */
+  /** The text of the origin (`https://example.com:8443`), and after it the TLS identity where it is not the common one. */
   key: string
+  /** The value of the `Host` header. */
+  host: string
 }
 
 export interface ConnectionPoolOptions {
@@ -19,14 +19,6 @@ export interface ConnectionPoolOptions {
   maxIdleConnections: number
   keepAliveMs: number
 }
-
-/**
- * A connection that has carried requests for so long is closed at the next pause, in ms, so that a receiver that moved
- * to another address, or an address that is refused by now, is noticed under constant traffic too.
- */
-const MAX_CONNECTION_AGE_MS = 300_000
-/** What undici keeps off a receiver's `Keep-Alive: timeout=…`, in ms, so that a request does not meet its closing. */
-const KEEP_ALIVE_MARGIN_MS = 1_000
 
 /**
  * Connections of all origins. Per origin at most `connectionsPerOrigin` at once, each with one request at a time; whoever
@@ -40,7 +32,7 @@ export class ConnectionPool {
   readonly options: ConnectionPoolOptions
   readonly #origins = new Map<string, OriginConnections>()
   /** In the order in which they became idle. */
-  readonly #idle = new Set<Connection>()
+  readonly #idle = new Deadlines<Connection>()
 
   constructor(options: ConnectionPoolOptions) {
     this.options = options
@@ -62,16 +54,12 @@ export class ConnectionPool {
   }
 
   becameIdle(connection: Connection): void {
-    this.#idle.add(connection)
-    if (this.#idle.size <= this.options.maxIdleConnections) return
-    for (const longest of this.#idle) {
-      longest.discard()
-      break
-    }
+    this.#idle.watch(connection)
+    if (this.#idle.size > this.options.maxIdleConnections) this.#idle.first()?.discard()
   }
 
   noLongerIdle(connection: Connection): void {
-    this.#idle.delete(connection)
+    this.#idle.forget(connection)
   }
 
   forget(connections: OriginConnections): void {
@@ -81,9 +69,11 @@ export class ConnectionPool {
 }
 
 /** The connections of one origin, and who waits for one. */
-class OriginConnections {
+class OriginConnections implements ConnectionOwner {
   readonly origin: Origin
   readonly pool: ConnectionPool
+  readonly clock: Clock
+  readonly keepAliveMs: number
   readonly #all = new Set<Connection>()
   readonly #idle: Connection[] = []
   readonly #waiting: Exchange[] = []
@@ -94,6 +84,12 @@ class OriginConnections {
   constructor(origin: Origin, pool: ConnectionPool) {
     this.origin = origin
     this.pool = pool
+    this.clock = pool.options.clock
+    this.keepAliveMs = pool.options.keepAliveMs
+  }
+
+  connect(callback: ConnectCallback): ConnectAttempt {
+    return this.pool.options.connect(this.origin, callback)
   }
 
   carry(exchange: Exchange): void {
@@ -126,10 +122,10 @@ class OriginConnections {
 
   #connectionFor(exchange: Exchange): Connection | null {
     if (!exchange.wantsFreshConnection) {
-      const idle = this.#idle.pop()
-      if (idle !== undefined) {
+      for (let idle = this.#idle.pop(); idle !== undefined; idle = this.#idle.pop()) {
         this.pool.noLongerIdle(idle)
-        return idle
+        if (idle.isUsable) return idle
+        idle.discard()
       }
     } else if (this.#all.size >= this.pool.options.connectionsPerOrigin) this.#idle[0]?.discard()
     if (this.#all.size >= this.pool.options.connectionsPerOrigin) return null
@@ -168,75 +164,5 @@ class OriginConnections {
 
   #forgetIfUnused(): void {
     if (this.#all.size === 0 && !this.#isAwaited) this.pool.forget(this)
-  }
-}
-
-/** One undici `Client`, which has one socket: so what is known of the connect is known of the request that it carries. */
-class Connection implements CarryingConnection {
-  attempt: ConnectAttempt | null = null
-  requestsWritten = 0
-  readonly #origin: OriginConnections
-  readonly #client: Client
-  readonly #openedAt: number
-  #exchange: Exchange | null = null
-  #discarded = false
-
-  constructor(origin: OriginConnections) {
-    this.#origin = origin
-    const { connect, clock, keepAliveMs } = origin.pool.options
-    this.#openedAt = clock.monotonic()
-    this.#client = new Client(origin.origin.url, {
-      // undici's own limits of time are off: the deadline of the exchange covers all of them.
-      headersTimeout: 0,
-      bodyTimeout: 0,
-      keepAliveTimeout: keepAliveMs,
-      keepAliveMaxTimeout: keepAliveMs,
-      keepAliveTimeoutThreshold: KEEP_ALIVE_MARGIN_MS,
-      maxHeaderSize: MAX_BODY_BYTES,
-      pipelining: 1,
-      allowH2: false,
-      connect: (_options, callback) => {
-        this.requestsWritten = 0
-        this.attempt = connect(origin.origin, (error, socket) => {
-          if (error !== null) callback(error, null)
-          else if (socket !== null) callback(null, socket)
-        })
-      },
-    })
-    // With a request on it, undici either reports the loss to the request or, where nothing was written, connects anew.
-    this.#client.on('disconnect', () => {
-      if (this.#exchange === null) this.discard()
-    })
-    // Where a call back threw, which ours do not: a connection of unknown state is of no use.
-    const events: EventEmitter = this.#client
-    events.on('error', () => this.discard())
-  }
-
-  carry(exchange: Exchange): void {
-    this.#exchange = exchange
-    exchange.connection = this
-    this.#client.dispatch(exchange.dispatchOptions, exchange)
-  }
-
-  giveBack(): void {
-    this.#exchange = null
-    const { clock } = this.#origin.pool.options
-    if (clock.monotonic() - this.#openedAt > MAX_CONNECTION_AGE_MS) this.discard()
-    else if (!this.#discarded) this.#origin.giveBack(this)
-  }
-
-  discard(): void {
-    if (this.#discarded) return
-    this.#discarded = true
-    this.attempt?.cancel()
-    this.#origin.remove(this)
-    // Not at once: undici may be in the middle of parsing for, or of calling back, the exchange that ends here.
-    queueMicrotask(() => void this.destroy())
-  }
-
-  async destroy(): Promise<void> {
-    this.#discarded = true
-    this.attempt?.cancel()
-    await this.#client.destroy()
   }
 }

@@ -29,6 +29,15 @@ export class Deadlines<Member extends Expiring> {
     this.#members.delete(member)
   }
 
+  get size(): number {
+    return this.#members.size
+  }
+
+  /** Who has been watched for longest. */
+  first(): Member | undefined {
+    return this.#members.values().next().value
+  }
+
   /** Who is being watched now. */
   members(): Member[] {
     return [...this.#members]

@@ -1,10 +1,11 @@
-import type { Dispatcher } from 'undici'
 import type { Clock } from '../clock.ts'
 import type { ConnectAttempt } from './connector.ts'
 import type { Deadlines, Expiring } from './deadlines.ts'
 import { ResponseExcerpt } from './response-excerpt.ts'
+import { headersOf, type ResponseHead } from './response-head.ts'
+import type { ResponseSink } from './response-reader.ts'
 import type { OutboundRequest, OutboundResult, Timings, TransportErrorCode } from './transport.ts'
-import { classifyExchangeError, TransportFailure } from './transport-failure.ts'
+import { TransportFailure } from './transport-failure.ts'
 
 /** The connection that carries an exchange, as far as the exchange must know it. */
 export interface CarryingConnection {
@@ -12,8 +13,6 @@ export interface CarryingConnection {
   readonly attempt: ConnectAttempt | null
   /** Requests written to the open connection so far. */
   requestsWritten: number
-  /** The exchange is over and the connection is at the end of a response. */
-  giveBack(): void
   /** The exchange is over and the connection is of no more use. */
   discard(): void
 }
@@ -36,10 +35,11 @@ type Phase =
   | 'draining'
   | 'over'
 
-/** One request on its way: the handler that undici calls back, and the result that `send` promised. */
-export class Exchange implements Dispatcher.DispatchHandler, Expiring {
+/** One request on its way: its bytes, what is heard of its answer, and the result that `send` promised. */
+export class Exchange implements ResponseSink, Expiring {
   readonly result: Promise<OutboundResult>
-  readonly dispatchOptions: Dispatcher.DispatchOptions
+  /** Head and body, as they go on the wire. */
+  readonly bytes: Buffer
   readonly wantsFreshConnection: boolean
   deadlineAt: number
   connection: CarryingConnection | null = null
@@ -55,21 +55,17 @@ export class Exchange implements Dispatcher.DispatchHandler, Expiring {
   #writtenAt = 0
   #firstByteMs: number | null = null
   #interimResponses = 0
-  #statusCode = 0
-  #headers: Record<string, string | string[] | undefined> = {}
+  #head: ResponseHead | null = null
   #excerpt: ResponseExcerpt | null = null
   #drainedBytes = 0
+  /** On the scale of `performance.now()`; 0 while the body has not kept us waiting. */
+  #drainsUntil = 0
 
-  constructor(
-    request: OutboundRequest,
-    dispatchOptions: Dispatcher.DispatchOptions,
-    clock: Clock,
-    deadlines: Deadlines<Exchange>,
-  ) {
+  constructor(request: OutboundRequest, bytes: Buffer, clock: Clock, deadlines: Deadlines<Exchange>) {
     this.#request = request
     this.#clock = clock
     this.#deadlines = deadlines
-    this.dispatchOptions = dispatchOptions
+    this.bytes = bytes
     this.wantsFreshConnection = request.freshConnection === true
     this.#startedAt = clock.monotonic()
     this.deadlineAt = performance.now() + request.deadlineMs
@@ -95,72 +91,75 @@ export class Exchange implements Dispatcher.DispatchHandler, Expiring {
     this.fail(this.#timeout())
   }
 
-  // --- called by undici ---
+  // --- called by the connection ---
 
-  /** The request is about to be written. What is thrown here ends it before, and leaves the connection as it was. */
-  onRequestStart(): void {
-    if (this.#phase !== 'waiting') throw NOT_STARTED
+  /** The request is about to be written. False: it must not be; the exchange is over, and the connection as it was. */
+  start(): boolean {
+    if (this.#phase !== 'waiting') return false
     const { mayStart } = this.#request
-    if (mayStart !== undefined && !asksTrue(mayStart)) throw NOT_STARTED
+    if (mayStart !== undefined && !asksTrue(mayStart)) {
+      this.#finish(NOT_STARTED, false)
+      return false
+    }
     this.#phase = 'written'
     this.#writtenAt = this.#clock.monotonic()
     if (this.connection !== null) this.#wasReused = this.connection.requestsWritten++ > 0
+    return true
   }
 
-  /** The first byte of a head, interim ones included. */
-  onResponseStarted(): void {
+  /** Bytes of an answer came. */
+  heard(): void {
     if (this.#firstByteMs === null) this.#firstByteMs = this.#clock.monotonic() - this.#writtenAt
   }
 
-  onResponseStart(
-    _controller: Dispatcher.DispatchController,
-    statusCode: number,
-    headers: Record<string, string | string[] | undefined>,
-  ): void {
-    if (this.#phase !== 'written') return
+  onHead(head: ResponseHead): boolean {
+    const { statusCode } = head
     if (statusCode < 200) {
-      if (++this.#interimResponses > MAX_INTERIM_RESPONSES) this.fail(INTERIM_FLOOD)
-      return
+      if (++this.#interimResponses <= MAX_INTERIM_RESPONSES) return true
+      this.fail(INTERIM_FLOOD)
+      return false
     }
-    this.#statusCode = statusCode
-    this.#headers = headers
+    this.#head = head
     if (statusCode < 300 && this.#request.keepResponse !== true) {
-      this.#resolve(this.#response())
+      this.#resolve(this.#response(head))
       this.#phase = 'draining'
-      this.deadlineAt = Math.min(this.deadlineAt, performance.now() + DRAIN_MS)
-      this.#deadlines.watch(this)
     } else {
       this.#phase = 'reading'
       this.#excerpt = new ResponseExcerpt(MAX_BODY_BYTES)
     }
+    return true
   }
 
-  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
+  onData(data: Buffer): boolean {
     if (this.#phase === 'draining') {
-      this.#drainedBytes += chunk.length
-      if (this.#drainedBytes > MAX_BODY_BYTES) this.fail(ENOUGH_READ)
+      this.#drainedBytes += data.length
+      if (this.#drainedBytes <= MAX_BODY_BYTES) return true
     } else if (this.#phase === 'reading') {
-      this.#excerpt?.add(chunk)
-      if (this.#excerpt?.isFull) this.fail(ENOUGH_READ)
+      this.#excerpt?.add(data)
+      if (this.#excerpt?.isFull !== true) return true
     }
+    this.fail(ENOUGH_READ)
+    return false
   }
 
-  onResponseEnd(): void {
-    if (this.#phase === 'over') return
-    this.#finish(ENOUGH_READ, false)
-    this.connection?.giveBack()
+  /** What came so far is read, and the response goes on. */
+  onPause(): void {
+    if (this.#phase !== 'draining' || this.#drainsUntil !== 0) return
+    this.#drainsUntil = performance.now() + DRAIN_MS
+    this.deadlineAt = Math.min(this.deadlineAt, this.#drainsUntil)
+    this.#deadlines.watch(this)
   }
 
-  onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
+  /** The response is complete. */
+  onEnd(): void {
+    if (this.#phase !== 'over') this.#finish(ENOUGH_READ, false)
+  }
+
+  /** The connection ended, or what came over it is no answer. */
+  onLost(failure: TransportFailure): void {
     if (this.#phase === 'over') return
-    const failure = classifyExchangeError(error)
-    const lost = failure.code === 'CONNECTION_RESET'
-    const stale = lost && this.#isReused && this.#firstByteMs === null
-    // Refused by `mayStart`, or by undici for what it holds: nothing was written, the connection is as good as before.
-    const untouched = !lost && this.#phase === 'waiting' && this.connection?.attempt?.stage === 'done'
+    const stale = failure.code === 'CONNECTION_RESET' && this.#isReused && this.#firstByteMs === null
     this.#finish(failure, stale)
-    if (untouched) this.connection?.giveBack()
-    else this.connection?.discard()
   }
 
   // --- results ---
@@ -168,19 +167,17 @@ export class Exchange implements Dispatcher.DispatchHandler, Expiring {
   /** Where a complete head was received it decides, and the failure of its body is only why reading ended. */
   #finish(failure: TransportFailure, staleConnection: boolean): void {
     this.#deadlines.forget(this)
-    if (this.#phase === 'reading') this.#resolve(this.#response())
+    if (this.#phase === 'reading' && this.#head !== null) this.#resolve(this.#response(this.#head))
     else if (this.#phase !== 'draining') this.#resolve(this.#error(failure.code, failure.message, staleConnection))
     this.#phase = 'over'
   }
 
-  #response(): OutboundResult {
-    const keep = this.#excerpt !== null
-    const retryAfter = this.#headers['retry-after']
+  #response(head: ResponseHead): OutboundResult {
     return {
       kind: 'response',
-      statusCode: this.#statusCode,
-      headers: keep ? joinHeaders(this.#headers) : {},
-      retryAfter: (Array.isArray(retryAfter) ? retryAfter[0] : retryAfter) ?? null,
+      statusCode: head.statusCode,
+      headers: this.#excerpt === null ? {} : headersOf(head),
+      retryAfter: head.retryAfter,
       excerpt: this.#excerpt === null ? null : this.#excerpt.text(),
       timings: this.#timings(),
     }
@@ -245,13 +242,4 @@ function asksTrue(ask: () => boolean): boolean {
 /** Hundredths of a ms are more than the clock of a loaded process can tell. */
 function rounded(ms: number | null | undefined): number | null {
   return ms == null ? null : Math.round(ms * 100) / 100
-}
-
-function joinHeaders(headers: Record<string, string | string[] | undefined>): Record<string, string> {
-  const joined: Record<string, string> = {}
-  for (const [name, value] of Object.entries(headers)) {
-    if (value === undefined || name === '__proto__') continue
-    joined[name] = typeof value === 'string' ? value : value.join(', ')
-  }
-  return joined
 }

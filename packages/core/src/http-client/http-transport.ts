@@ -1,4 +1,3 @@
-import type { Dispatcher } from 'undici'
 import { type Clock, systemClock } from '../clock.ts'
 import { PosthasteError } from '../errors.ts'
 import type { AddressPolicy } from './address-guard.ts'
@@ -9,6 +8,7 @@ import { Exchange } from './exchange.ts'
 import { type Lookup, systemLookup } from './name-lookup.ts'
 import { createEgressProxy, type ProxyOptions } from './proxy.ts'
 import { type ProxyChange, ProxyHealth } from './proxy-health.ts'
+import { requestBytes, requestStart } from './request-bytes.ts'
 import { parseSourceAddresses } from './source-address.ts'
 import { TlsIdentities, type TlsIdentity, type TlsOptions } from './tls-identity.ts'
 import type { OutboundRequest, OutboundResult, Transport } from './transport.ts'
@@ -51,7 +51,7 @@ type Target = { origin: Origin; path: string } | { refusal: string }
 const MAX_TARGETS = 10_000
 
 /**
- * The production transport: undici's low-level `dispatch`, one connection per request at a time, HTTP/1.1.
+ * The production transport: HTTP/1.1 on sockets of our own, one connection per request at a time.
  *
  * - One deadline covers look-up, connect, TLS, request and response; what is not over by then ends as the error of the
  *   stage that it was in (`DNS_FAILED`, `CONNECT_TIMEOUT`, `TLS_FAILED`, `TIMEOUT`), also where it waited for a free
@@ -132,7 +132,14 @@ export function createHttpTransport(options: HttpTransportOptions): Transport {
     if (!(request.deadlineMs > 0 && request.deadlineMs < Number.POSITIVE_INFINITY)) return refusedResult(BAD_DEADLINE)
     const target = targetOf(request.url)
     if ('refusal' in target) return refusedResult(new TransportFailure('ADDRESS_REFUSED', target.refusal))
-    const exchange = new Exchange(request, dispatchOptions(request, target.path), clock, deadlines)
+    let bytes: Buffer
+    try {
+      bytes = requestBytes(requestStart(target.path, target.origin.host), request.headers, request.body)
+    } catch (error) {
+      if (error instanceof TransportFailure) return refusedResult(error)
+      throw error
+    }
+    const exchange = new Exchange(request, bytes, clock, deadlines)
     const { origin } = target
     if (proxy?.carries(origin.hostname)) proxyHealth.began()
     if (origin.tls === null || options.tls?.forEndpoint === undefined) pool.carry(origin, exchange)
@@ -154,7 +161,7 @@ export function createHttpTransport(options: HttpTransportOptions): Transport {
   function carryAs(identity: Promise<TlsIdentity> | TlsIdentity, origin: Origin, exchange: Exchange): void {
     if (!(identity instanceof Promise)) {
       pool.carry(
-        identity.key === '' ? origin : { ...origin, tls: identity, key: `${origin.url} ${identity.key}` },
+        identity.key === '' ? origin : { ...origin, tls: identity, key: `${origin.key} ${identity.key}` },
         exchange,
       )
       return
@@ -205,43 +212,17 @@ function refusedResult(failure: TransportFailure): Promise<OutboundResult> {
 function parseTarget(url: string, policy: AddressPolicy, identities: TlsIdentities): Target {
   const parsed = parseEndpointUrl(url, policy)
   if (typeof parsed === 'string') return { refusal: parsed }
-  const { hostname, origin, pathname, search, protocol } = parsed
+  const { host, hostname, origin, pathname, search, protocol } = parsed
   return {
     origin: {
-      url: origin,
       key: origin,
+      host,
       hostname: hostname.startsWith('[') ? hostname.slice(1, -1) : hostname,
       port: portOf(parsed),
       tls: protocol === 'https:' ? identities.common() : null,
     },
     path: pathname + search,
   }
-}
-
-function dispatchOptions(request: OutboundRequest, path: string): Dispatcher.DispatchOptions {
-  const headers: string[] = []
-  for (const [name, value] of request.headers) if (!isHopHeader(name)) headers.push(name, value)
-  // `blocking` orders pipelined requests; there is one at a time here.
-  return { method: 'POST', path, headers, body: request.body, blocking: false }
-}
-
-/** Headers of the connection and of framing (RFC 9110 sections 7.6.1 and 8.6, RFC 9112), which are not the caller's. */
-const HOP_HEADERS = new Set([
-  'te',
-  'host',
-  'expect',
-  'trailer',
-  'upgrade',
-  'connection',
-  'keep-alive',
-  'content-length',
-  'proxy-connection',
-  'transfer-encoding',
-])
-const HOP_HEADER_LENGTHS = new Set([...HOP_HEADERS].map((name) => name.length))
-
-function isHopHeader(name: string): boolean {
-  return HOP_HEADER_LENGTHS.has(name.length) && HOP_HEADERS.has(name.toLowerCase())
 }
 
 function requirePositive(name: string, value: number): number {

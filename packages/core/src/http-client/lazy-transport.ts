@@ -6,10 +6,10 @@ export function createLazyTransport(create: () => Transport): Transport {
   let transport: Transport | null = null
   let closed = false
   return {
-    async send(request) {
-      if (closed) throw new PosthasteError('STOPPED', 'This object was stopped: make another with createWebhooks().')
+    send(request) {
+      if (closed) return Promise.reject(stopped())
       transport ??= create()
-      return await transport.send(request)
+      return transport.send(request)
     },
     heldMs: (url) => transport?.heldMs?.(url) ?? 0,
     async close() {
@@ -17,4 +17,8 @@ export function createLazyTransport(create: () => Transport): Transport {
       await transport?.close()
     },
   }
+}
+
+function stopped(): PosthasteError {
+  return new PosthasteError('STOPPED', 'This object was stopped: make another with createWebhooks().')
 }

@@ -1,4 +1,3 @@
-import { errors } from 'undici'
 import { NO_USABLE_FAMILY } from './tcp-connect.ts'
 import type { TransportErrorCode } from './transport.ts'
 
@@ -13,57 +12,17 @@ export class TransportFailure extends Error {
   }
 }
 
-/** The `code` of a Node or undici error: an identifier of theirs, never a text of the receiver's. */
+/** The `code` of a Node error: an identifier of its own, never a text of the receiver's. */
 export function errorCodeOf(error: unknown): string {
   const code = (error as { code?: unknown } | null)?.code
   return typeof code === 'string' ? code : 'UNKNOWN'
 }
 
-/** What undici reports about an exchange that it carried, in our terms. */
-export function classifyExchangeError(error: unknown): TransportFailure {
-  if (error instanceof TransportFailure) return error
+/** What a socket reports about a connection that was open, in our terms. */
+export function classifySocketError(error: unknown): TransportFailure {
   const code = errorCodeOf(error)
-  // Its message holds the parser's own reason; what was received is in another field.
-  if (error instanceof errors.HTTPParserError)
-    return new TransportFailure('INVALID_RESPONSE', `The receiver's answer is not HTTP/1.1. ${error.message}`)
   if (isTlsCode(code)) return new TransportFailure('TLS_FAILED', `The receiver ended the TLS connection (${code}).`)
-  switch (code) {
-    case 'UND_ERR_HEADERS_OVERFLOW':
-      return new TransportFailure('HEADERS_TOO_LARGE', "The headers of the receiver's answer are larger than 16 KiB.")
-    case 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH':
-      return new TransportFailure('INVALID_RESPONSE', "The receiver's answer has contradicting lengths.")
-    case 'UND_ERR_SOCKET':
-      return socketFailure(error)
-    case 'ECONNRESET':
-    case 'EPIPE':
-    case 'ECONNABORTED':
-    case 'ETIMEDOUT':
-    case 'EHOSTUNREACH':
-    case 'ENETUNREACH':
-      return new TransportFailure('CONNECTION_RESET', `The connection was lost before an answer (${code}).`)
-    case 'UND_ERR_INVALID_ARG':
-    case 'UND_ERR_NOT_SUPPORTED':
-      return new TransportFailure(
-        'SEND_FAILED',
-        `The request cannot be sent over HTTP: ${(error as Error).message}. Check its headers.`,
-      )
-    default:
-      return new TransportFailure('SEND_FAILED', `The request could not be sent (${code}).`)
-  }
-}
-
-/** undici has one code for a connection that ended and for answers that it does not accept; its own texts differ. */
-function socketFailure(error: unknown): TransportFailure {
-  const { message } = error as Error
-  // undici gives up at either. A client may pass over an unasked 100 (RFC 9110, 15.2.1); docs/security.md says why ours does not.
-  if (message === 'bad response')
-    return new TransportFailure(
-      'INVALID_RESPONSE',
-      'The receiver sent "100 Continue", which was not asked for: switch that off.',
-    )
-  if (message === 'bad upgrade')
-    return new TransportFailure('INVALID_RESPONSE', 'The receiver switched protocols, which was not asked for.')
-  return new TransportFailure('CONNECTION_RESET', 'The receiver closed the connection before it answered.')
+  return new TransportFailure('CONNECTION_RESET', `The connection was lost before an answer (${code}).`)
 }
 
 const CERTIFICATE_CODES = new Set([
