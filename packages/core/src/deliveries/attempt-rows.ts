@@ -2,6 +2,7 @@
 
 import { ENVELOPES, requestHeaders } from '../delivery/attempt.ts'
 import { redactHeaders } from '../endpoints/endpoint-headers.ts'
+import { toPublicId } from '../ids.ts'
 import { unpackSignatures } from '../signing/packed-signatures.ts'
 import { type Envelope, rebuildBody } from '../signing/sign.ts'
 import { sql } from '../storage/orm.ts'
@@ -101,8 +102,8 @@ function rebuildRequest(
   const headers = requestHeaders({
     userAgent,
     type: event.type,
-    eventId: event.event_id,
-    deliveryId: uuid,
+    eventId: toPublicId('evt', event.event_id),
+    deliveryId: toPublicId('dlv', uuid),
     number: row.number,
     timestamp: row.at_seconds,
     header,

@@ -9,6 +9,7 @@ import { redactHeaders } from '../endpoints/endpoint-headers.ts'
 import { idFloor } from '../endpoints/time-range.ts'
 import { PosthasteError } from '../errors.ts'
 import type { OutboundResult, Transport } from '../http-client/transport.ts'
+import { toPublicId } from '../ids.ts'
 import { unpackSignatures } from '../signing/packed-signatures.ts'
 import { type Envelope, rebuildBody } from '../signing/sign.ts'
 import { milliseconds } from './attempt-rows.ts'
@@ -58,8 +59,8 @@ export async function sendTest(
   const headers = requestHeaders({
     userAgent,
     type,
-    eventId: example.eventId,
-    deliveryId: example.id,
+    eventId: toPublicId('evt', example.eventId),
+    deliveryId: toPublicId('dlv', example.id),
     number: 1,
     timestamp: Math.floor(attempt.atMs / 1000),
     header,

@@ -51,7 +51,7 @@ export type OutgoingDelivery = Pick<
 export interface HeaderParts {
   userAgent: string
   type: string
-  /** Uuids. */
+  /** Public ids. */
   eventId: string
   deliveryId: string
   number: number
@@ -91,21 +91,19 @@ export async function makeAttempt(
     overlap === null ? [config.current] : [config.current, overlap.signer],
     deps.ed25519Keys,
   )
+  const headers = requestHeaders({
+    userAgent: deps.userAgent,
+    type: item.type,
+    eventId,
+    deliveryId: toPublicId('dlv', item.id),
+    number: item.number,
+    timestamp,
+    header,
+    standard,
+  })
   const result = await deps.transport.send({
     url: config.url,
-    headers: [
-      ...requestHeaders({
-        userAgent: deps.userAgent,
-        type: item.type,
-        eventId: item.eventId,
-        deliveryId: item.id,
-        number: item.number,
-        timestamp,
-        header,
-        standard,
-      }),
-      ...config.headers,
-    ],
+    headers: config.headers.length === 0 ? headers : headers.concat(config.headers),
     body,
     deadlineMs: deps.deadlineMs,
     keepResponse: deps.keepResponses === 'all',
@@ -126,15 +124,17 @@ export async function makeAttempt(
   }
 }
 
+const CONTENT_TYPE = ['Content-Type', 'application/json'] as const
+
 /** The headers of an attempt but for the endpoint's own, in the order in which they are sent. */
-export function requestHeaders(parts: HeaderParts): [name: string, value: string][] {
-  const eventId = toPublicId('evt', parts.eventId)
+export function requestHeaders(parts: HeaderParts): (readonly [name: string, value: string])[] {
+  const { eventId } = parts
   return [
-    ['Content-Type', 'application/json'],
+    CONTENT_TYPE,
     ['User-Agent', parts.userAgent],
     ['X-Webhook-Event', parts.type],
     ['X-Webhook-Id', eventId],
-    ['X-Webhook-Delivery', toPublicId('dlv', parts.deliveryId)],
+    ['X-Webhook-Delivery', parts.deliveryId],
     ['X-Webhook-Attempt', String(parts.number)],
     ['X-Webhook-Signature', parts.header],
     ['webhook-id', eventId],

@@ -71,12 +71,14 @@ export interface Page<Row> {
 }
 
 export function createDeliveryReader(sql: Sql, s: string): DeliveryReader {
-  const event = `e.type, e.data, extract(epoch from e.occurred_at)::float8 * 1000 occurred_ms, e.envelope`
-  const read = `select * from ${s}.read_deliveries($1, $2, $3, $4, $5, $6, $7)`
+  // Named as in DeliveryRow: a row is used as it comes.
+  const columns = `endpoint, id, seq, event_id "eventId", type, data "dataText", occurred_ms "occurredAtMs", envelope, before`
+  const read = `select ${columns} from ${s}.read_deliveries($1, $2, $3, $4, $5, $6, $7)`
   // Keys go as text: postgres.js would make a Date of a timestamp, which holds neither microseconds nor -infinity.
-  const readRetries = `select * from ${s}.read_retries($1, $2::text[]::timestamptz[], $3, $4, $5)`
-  const readAsked = `select d.endpoint, d.id::text, d.seq, d.event_id::text, ${event}, null before,
-      coalesce(a.number, 0) attempts, coalesce(not a.final, false) unfinished, r.in_ms
+  const readRetries = `select ${columns}, step, number, due from ${s}.read_retries($1, $2::text[]::timestamptz[], $3, $4, $5)`
+  const readAsked = `select d.endpoint, d.id::text, d.seq, d.event_id::text "eventId", e.type, e.data "dataText",
+      extract(epoch from e.occurred_at)::float8 * 1000 "occurredAtMs", e.envelope,
+      coalesce(a.number, 0) attempts, coalesce(not a.final, false) unfinished, r.in_ms "retryInMs"
     from unnest($1::uuid[]) x(id)
     join ${s}.deliveries d on d.id = x.id
     join ${s}.events e on e.id = d.event_id
@@ -86,12 +88,7 @@ export function createDeliveryReader(sql: Sql, s: string): DeliveryReader {
   return {
     async readAsked(ids) {
       const rows = await sql.unsafe(readAsked, [ids] as never[], { prepare: true })
-      return rows.map((row) => ({
-        ...toDelivery(row as unknown as Raw),
-        attempts: row.attempts as number,
-        unfinished: row.unfinished as boolean,
-        retryInMs: row.in_ms as number | null,
-      }))
+      return rows as unknown as AskedRow[]
     },
 
     async read(requests, oldestEvent, maxBytes) {
@@ -108,7 +105,7 @@ export function createDeliveryReader(sql: Sql, s: string): DeliveryReader {
         ] as never[],
         { prepare: true },
       )
-      return { rows: rows.map((row) => toDelivery(row as unknown as Raw)), cut: isCut(rows.at(-1), maxBytes) }
+      return { rows: rows as unknown as DeliveryRow[], cut: isCut(rows.at(-1), maxBytes) }
     },
 
     async readRetries(requests, maxBytes) {
@@ -123,44 +120,13 @@ export function createDeliveryReader(sql: Sql, s: string): DeliveryReader {
         ] as never[],
         { prepare: true },
       )
-      const page = rows.map((row) => ({
-        ...toDelivery(row as unknown as Raw),
-        step: row.step as number,
-        number: row.number as number,
-        due: row.due as string,
-      }))
-      return { rows: page, cut: isCut(rows.at(-1), maxBytes) }
+      return { rows: rows as unknown as RetryRow[], cut: isCut(rows.at(-1), maxBytes) }
     },
   }
 }
 
-interface Raw {
-  endpoint: number
-  id: string
-  seq: number
-  event_id: string
-  type: string
-  data: string
-  occurred_ms: number
-  envelope: 0 | 1
-  /** Bytes of data in the rows before this one. */
-  before: number | null
-}
-
+/** `before` is the bytes of data in the rows before a row. */
 function isCut(last: Record<string, unknown> | undefined, maxBytes: number): boolean {
   if (last === undefined) return false
-  return ((last.before as number | null) ?? 0) + Buffer.byteLength(last.data as string) >= maxBytes
-}
-
-function toDelivery(row: Raw): DeliveryRow {
-  return {
-    endpoint: row.endpoint,
-    id: row.id,
-    seq: row.seq,
-    eventId: row.event_id,
-    type: row.type,
-    dataText: row.data,
-    occurredAtMs: row.occurred_ms,
-    envelope: row.envelope,
-  }
+  return ((last.before as number | null) ?? 0) + Buffer.byteLength(last.dataText as string) >= maxBytes
 }

@@ -81,16 +81,17 @@ export class EndpointState {
   /** Fresh deliveries that were read and are not recorded yet, in order. */
   readonly #open = new Queue<DeliveryItem>()
   readonly #marks = new Queue<Mark>()
+  // Most endpoints never need these collections, and there may be 50,000 endpoints: each is made when it is needed.
   /** Ids of retries that are queued or under way: they are still in the table and must not be read twice. */
-  readonly #retrying = new Set<string>()
+  #retrying: Set<string> | null = null
   /** What somebody asked for and is under way, by delivery. */
-  readonly #manual = new Map<string, DeliveryItem>()
+  #manual: Map<string, DeliveryItem> | null = null
   /** Retries are read beyond this. Null: nothing of it that is due is unread, so the first that is heard of says where to begin. */
   retryKey: { afterDue: string; afterId: string } | null = null
   /** There may be due retries that were not read. */
   retriesWaiting = false
   /** Of a fifo endpoint: deliveries that wait for a retry. Nothing fresh is sent before they are final. */
-  readonly fifoHeld = new Set<string>()
+  #fifoHeld: Set<string> | null = null
   inFlight = 0
   /** Outcomes that are not in the database yet. */
   unwritten = 0
@@ -111,7 +112,7 @@ export class EndpointState {
   rewinding = false
   #reading = false
   /** Attempts that were recorded during a read, by delivery: the read may still have found the retries that they used. */
-  readonly #settledMeanwhile = new Map<string, number>()
+  #settledMeanwhile: Map<string, number> | null = null
   /** Its `backlogs` row is being written. */
   noting = false
   /** What has waited too long is looked for next at this wall-clock ms. */
@@ -132,8 +133,8 @@ export class EndpointState {
   applyConfig(config: EndpointConfig, monotonicMs: number): void {
     const before = this.config
     this.config = config
-    if (config.fifo && before?.fifo !== true) for (const id of config.openRetries) this.fifoHeld.add(id)
-    if (!config.fifo) this.fifoHeld.clear()
+    if (config.fifo && before?.fifo !== true) this.#fifoHeld = new Set(config.openRetries)
+    if (!config.fifo) this.#fifoHeld = null
     if (before === null || before.health.epoch !== config.health.epoch) {
       const { backoffMs, backoffUntilMs, failingSinceMs } = config.health
       this.breaker = new Breaker({ backoffMs, untilMs: backoffUntilMs ?? 0 })
@@ -166,7 +167,7 @@ export class EndpointState {
 
   set reading(reading: boolean) {
     this.#reading = reading
-    this.#settledMeanwhile.clear()
+    this.#settledMeanwhile = null
   }
 
   /** Its `backlogs` row stands for events from this one on, too. */
@@ -181,7 +182,16 @@ export class EndpointState {
 
   /** There are deliveries to be read that may be sent: of a fifo endpoint none while a retry holds them. */
   get wantsFresh(): boolean {
-    return this.unread && this.fifoHeld.size === 0
+    return this.unread && !this.#isHeld
+  }
+
+  get #isHeld(): boolean {
+    return this.#fifoHeld !== null && this.#fifoHeld.size > 0
+  }
+
+  #hold(id: string): void {
+    this.#retrying ??= new Set()
+    this.#retrying.add(id)
   }
 
   get queued(): number {
@@ -194,7 +204,7 @@ export class EndpointState {
 
   /** Null where it is under way already, because somebody asked for it. */
   addFresh(row: DeliveryRow): DeliveryItem | null {
-    const manual = this.#manual.get(row.id)
+    const manual = this.#manual?.get(row.id)
     const item = manual ?? this.#item(row, 1, 0, null)
     if (manual === undefined) this.fresh.push(item)
     this.#open.push(item)
@@ -204,8 +214,8 @@ export class EndpointState {
 
   addRetry(row: RetryRow): DeliveryItem | null {
     this.retryKey = { afterDue: row.due, afterId: row.id }
-    if (this.#retrying.has(row.id) || row.number <= (this.#settledMeanwhile.get(row.id) ?? 0)) return null
-    this.#retrying.add(row.id)
+    if (this.#retrying?.has(row.id) || row.number <= (this.#settledMeanwhile?.get(row.id) ?? 0)) return null
+    this.#hold(row.id)
     const item = this.#item(row, row.number, row.step, row.step)
     this.retries.push(item)
     return item
@@ -215,7 +225,7 @@ export class EndpointState {
   takeOut(id: string): DeliveryItem | 'under way' | null {
     const queued = this.fresh.remove((item) => item.id === id) ?? this.retries.remove((item) => item.id === id)
     if (queued !== null) return queued
-    if (this.#manual.has(id) || this.#retrying.has(id)) return 'under way'
+    if (this.#manual?.has(id) || this.#retrying?.has(id)) return 'under way'
     for (const item of this.#open) if (item.id === id && !item.recorded) return 'under way'
     return null
   }
@@ -227,8 +237,9 @@ export class EndpointState {
   beginManual(row: DeliveryRow, attempts: number, manual: ManualRequest): DeliveryItem {
     const first = attempts === 0 && manual.retryAtMs === null
     const item = { ...this.#item(row, attempts + 1, 0, null), step: first ? 0 : null, manual }
+    this.#manual ??= new Map()
     this.#manual.set(row.id, item)
-    if (manual.retryAtMs !== null) this.#retrying.add(row.id)
+    if (manual.retryAtMs !== null) this.#hold(row.id)
     if (first) this.checkThrough = Math.max(this.checkThrough, row.seq)
     this.readGeneration++
     this.inFlight++
@@ -237,8 +248,8 @@ export class EndpointState {
 
   /** Recorded, or not sent at all. */
   endManual(item: DeliveryItem): void {
-    this.#manual.delete(item.id)
-    this.#retrying.delete(item.id)
+    this.#manual?.delete(item.id)
+    this.#retrying?.delete(item.id)
     this.readGeneration++
   }
 
@@ -268,7 +279,7 @@ export class EndpointState {
     if (!this.breaker.allows(nowMs, this.inFlight)) return null
     // What became of the one before decides who is next.
     if (this.config?.fifo && this.unwritten > 0) return null
-    const fresh = this.fifoHeld.size === 0
+    const fresh = !this.#isHeld
     if (this.retries.length === 0 && !(fresh && this.fresh.length > 0)) return null
     if (this.bucket !== null) {
       if (this.bucket.waitMs(monotonicMs) > 0) return null
@@ -288,13 +299,15 @@ export class EndpointState {
 
   /** It has a row in `retries` and goes on in memory all the same: that row is not for reading. */
   holdRetry(item: DeliveryItem): void {
-    this.#retrying.add(item.id)
+    this.#hold(item.id)
   }
 
   /** Of a fifo endpoint: what fails holds what is behind it until it is final. */
   settleFifo(item: DeliveryItem, retries: boolean): void {
-    if (retries) this.fifoHeld.add(item.id)
-    else this.fifoHeld.delete(item.id)
+    if (retries) {
+      this.#fifoHeld ??= new Set()
+      this.#fifoHeld.add(item.id)
+    } else this.#fifoHeld?.delete(item.id)
   }
 
   /** Something of its own keeps it behind: failures, limits, order, or more work than its share of slots. */
@@ -342,8 +355,11 @@ export class EndpointState {
   /** Its attempt and what follows from it are written. */
   settle(item: DeliveryItem): void {
     item.recorded = true
-    this.#retrying.delete(item.id)
-    if (this.#reading) this.#settledMeanwhile.set(item.id, item.number)
+    this.#retrying?.delete(item.id)
+    if (this.#reading) {
+      this.#settledMeanwhile ??= new Map()
+      this.#settledMeanwhile.set(item.id, item.number)
+    }
     this.#advance()
   }
 
@@ -390,7 +406,7 @@ export class EndpointState {
       this.cursor = item.seq - 1
       dropped.push(item)
     }
-    for (const item of this.retries) this.#retrying.delete(item.id)
+    for (const item of this.retries) this.#retrying?.delete(item.id)
     if (this.retries.length > 0) this.retriesWaiting = true
     this.retries.clear()
     this.retryKey = RETRIES_FROM_START

@@ -31,7 +31,7 @@ export interface LaneFollowerOptions {
 const NO_EVENT = '00000000-0000-0000-0000-000000000000'
 const PAGES_PER_READ = 4
 /** Endpoints that wait to be read, beyond which no further page is looked at. */
-const MOST_WAITING = 2_000
+const MOST_WAITING = 1_000
 const BUSY_PAUSE_MS = 20
 
 /** Follows the log of dispatches for the lanes that are served: who has new deliveries, and which commands there are. */

@@ -104,7 +104,7 @@ export function createHttpTransport(options: HttpTransportOptions): Transport {
   function parseAndRemember(url: string): Target {
     const target = parseTarget(url, options.policy, identities)
     if ('origin' in target) rememberOrigin(url, target.origin)
-    if (targets.size >= MAX_TARGETS) for (const oldest of targets.keys()) if (targets.delete(oldest)) break
+    if (targets.size >= MAX_TARGETS) targets.clear()
     targets.set(url, target)
     return target
   }

@@ -4,7 +4,7 @@ import { TransportFailure } from './transport-failure.ts'
  * A POST as it goes on the wire, head and body in one piece, so that it is one write to the socket. Framing is made here:
  * headers of the hop and of framing among those given are left out, `Content-Length` comes last.
  *
- * @param start request line, `host` and `connection`, each with its line end: see `requestStart`
+ * @param start request line, `host` and `connection`: see `requestStart`
  * @throws {TransportFailure} `SEND_FAILED` where a header could not be read back as it was given (RFC 9110 section 5.5)
  */
 export function requestBytes(
@@ -12,15 +12,16 @@ export function requestBytes(
   headers: ReadonlyArray<readonly [name: string, value: string]>,
   body: Uint8Array,
 ): Buffer {
-  let head = start
+  // Joined once: adding piece to piece makes a string of each step.
+  const parts = [start]
   for (const [name, value] of headers) {
-    const kind = kindOfName(name)
-    if (kind === 'hop') continue
-    if (kind === 'bad') throw unsendable('the name of a header holds a character that HTTP does not allow')
+    const field = fieldStart(name)
+    if (field === '') continue
     if (UNSENDABLE_VALUE.test(value)) throw unsendable(`the header ${name} holds a character that HTTP does not allow`)
-    head += `${name}: ${value}\r\n`
+    parts.push(field, value)
   }
-  head += `content-length: ${body.length}\r\n\r\n`
+  parts.push('\r\ncontent-length: ', String(body.length), '\r\n\r\n')
+  const head = parts.join('')
   const bytes = Buffer.allocUnsafe(head.length + body.length)
   bytes.write(head, 0, 'latin1')
   bytes.set(body, head.length)
@@ -29,7 +30,7 @@ export function requestBytes(
 
 /** What all requests to one URL begin with. Both are parts of a parsed URL, and therefore ASCII. */
 export function requestStart(path: string, host: string): string {
-  return `POST ${path} HTTP/1.1\r\nhost: ${host}\r\nconnection: keep-alive\r\n`
+  return `POST ${path} HTTP/1.1\r\nhost: ${host}\r\nconnection: keep-alive`
 }
 
 /** Anything but tab, space, visible ASCII and the upper half of Latin-1. */
@@ -51,16 +52,18 @@ const HOP_HEADERS = new Set([
 ])
 
 /** Names are few and come again with every request. */
-const knownNames = new Map<string, 'plain' | 'hop' | 'bad'>()
-const MOST_KNOWN_NAMES = 1_000
+const fieldStarts = new Map<string, string>()
+const MOST_FIELD_STARTS = 1_000
 
-function kindOfName(name: string): 'plain' | 'hop' | 'bad' {
-  const known = knownNames.get(name)
+/** What is written before the value; nothing for headers that are not the caller's. */
+function fieldStart(name: string): string {
+  const known = fieldStarts.get(name)
   if (known !== undefined) return known
-  const kind = !TOKEN.test(name) ? 'bad' : HOP_HEADERS.has(name.toLowerCase()) ? 'hop' : 'plain'
-  if (knownNames.size >= MOST_KNOWN_NAMES) knownNames.clear()
-  knownNames.set(name, kind)
-  return kind
+  if (!TOKEN.test(name)) throw unsendable('the name of a header holds a character that HTTP does not allow')
+  const start = HOP_HEADERS.has(name.toLowerCase()) ? '' : `\r\n${name}: `
+  if (fieldStarts.size >= MOST_FIELD_STARTS) fieldStarts.clear()
+  fieldStarts.set(name, start)
+  return start
 }
 
 function unsendable(reason: string): TransportFailure {

@@ -14,35 +14,32 @@ const MOST_SHARED = 65_536
 
 /** A key of HMAC-SHA256, to be kept as long as its secret is. */
 export class HmacKey {
-  /** The key padded for the inner hash, and for the outer. */
-  readonly #inner: Buffer
-  readonly #outer: Buffer
-  readonly #bytes: Buffer
+  /** The key padded for the inner hash, then for the outer. */
+  readonly #pads: Buffer
 
   constructor(bytes: Buffer) {
-    this.#bytes = bytes
     const key = bytes.length > BLOCK ? hash('sha256', bytes, 'buffer') : bytes
-    const pads = Buffer.allocUnsafe(2 * BLOCK)
+    this.#pads = Buffer.allocUnsafe(2 * BLOCK)
     for (let at = 0; at < BLOCK; at++) {
       const byte = key[at] ?? 0
-      pads[at] = byte ^ 0x36
-      pads[BLOCK + at] = byte ^ 0x5c
+      this.#pads[at] = byte ^ 0x36
+      this.#pads[BLOCK + at] = byte ^ 0x5c
     }
-    this.#inner = pads.subarray(0, BLOCK)
-    this.#outer = pads.subarray(BLOCK)
   }
 
   /** Over the bytes of `prefix` in Latin-1, and then `message`. */
   sign(prefix: string, message: Uint8Array, encoding: 'hex' | 'base64'): string {
     const length = BLOCK + prefix.length + message.length
     if (length > MOST_SHARED) {
-      return createHmac('sha256', this.#bytes).update(prefix, 'latin1').update(message).digest(encoding)
+      // A key that is padded with zeros to a block is the same key.
+      const key = this.#pads.subarray(0, BLOCK).map((byte) => byte ^ 0x36)
+      return createHmac('sha256', key).update(prefix, 'latin1').update(message).digest(encoding)
     }
-    inner.set(this.#inner)
+    this.#pads.copy(inner, 0, 0, BLOCK)
     if (prefix !== '') inner.write(prefix, BLOCK, 'latin1')
     inner.set(message, BLOCK + prefix.length)
     const digest = hash('sha256', inner.subarray(0, length), 'binary')
-    outer.set(this.#outer)
+    this.#pads.copy(outer, 0, BLOCK)
     outer.write(digest, BLOCK, 'latin1')
     return hash('sha256', outer, encoding)
   }

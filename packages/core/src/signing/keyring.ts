@@ -122,7 +122,10 @@ function decrypt(key: KeyObject, id: string, bytes: Buffer, context: string): st
   decipher.setAAD(associatedData(id, context))
   decipher.setAuthTag(bytes.subarray(-TAG_BYTES))
   try {
-    return decipher.update(bytes.subarray(NONCE_BYTES, -TAG_BYTES), undefined, 'utf8') + decipher.final('utf8')
+    const value = decipher.update(bytes.subarray(NONCE_BYTES, -TAG_BYTES))
+    // Only now is it known to be authentic. GCM holds nothing back for the end.
+    decipher.final()
+    return value.toString('utf8')
   } catch {
     throw unreadable(
       `It does not open with key "${id}": another key has that id, or it was changed or moved to another place.`,

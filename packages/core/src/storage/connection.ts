@@ -167,6 +167,7 @@ function arrayText(value: readonly (string | number | null)[] | string): string 
 
 /** One-dimensional arrays of text, as Postgres writes them: elements in quotes where they need it, backslash before `"` and `\\`. */
 function parseTexts(text: string): string[] {
+  if (text === '{}') return []
   const elements: string[] = []
   for (const [, quoted, plain] of text.matchAll(/"((?:[^"\\]|\\.)*)"|([^{},"]+)/g)) {
     elements.push(quoted === undefined ? (plain as string) : quoted.replace(/\\(.)/g, '$1'))
