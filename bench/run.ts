@@ -6,16 +6,18 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism, cpus, loadavg, totalmem } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { backlog } from './scenarios/backlog.ts'
 import { drain } from './scenarios/drain.ts'
 import { emit } from './scenarios/emit.ts'
 import { latency } from './scenarios/latency.ts'
 import type { Scenario } from './scenarios/scenario.ts'
 import { size } from './scenarios/size.ts'
 import { storage } from './scenarios/storage.ts'
+import { workers } from './scenarios/workers.ts'
 import { startBenchPostgres } from './support/bench-database.ts'
 import { canMeasureUsage } from './support/process-usage.ts'
 
-const SCENARIOS: readonly Scenario[] = [emit, drain, latency, size, storage]
+const SCENARIOS: readonly Scenario[] = [emit, drain, latency, workers, backlog, size, storage]
 /** What runs where none is named: minutes, not hours. */
 const DEFAULT = ['emit', 'drain', 'latency']
 

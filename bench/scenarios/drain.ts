@@ -4,12 +4,12 @@
  * database, so that rounds are alike.
  */
 import { availableParallelism } from 'node:os'
-import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
 import type { HostApplication } from '../processes/host-application.ts'
 import type { Receiver } from '../processes/receiver.ts'
 import type { UndiciLoop } from '../processes/undici-loop.ts'
 import { type Child, startChild } from '../support/child-process.ts'
+import { awaitRecorded } from '../support/draining-workers.ts'
 import { createBenchWebhooks, emitInAdvance, seedEndpoints } from '../support/installation.ts'
 import { cpuSeconds, machineCpuSeconds, memoryMb, peakMemoryMb } from '../support/process-usage.ts'
 import { formatSpread, median, spread } from '../support/statistics.ts'
@@ -239,14 +239,6 @@ async function runWorker(
     await emitter.stop()
     await sql.end({ timeout: 5 })
     await database.drop()
-  }
-}
-
-async function awaitRecorded(sql: postgres.Sql, total: number): Promise<number> {
-  for (let tries = 0; ; tries++) {
-    const [row] = await sql`select count(*)::int n from posthaste.attempts where outcome = 1 and final`
-    if (row?.n === total || tries >= 50) return row?.n as number
-    await sleep(100)
   }
 }
 

@@ -12,6 +12,23 @@ const DIGEST = 32
 /** The longest message that goes through the shared buffer, in bytes; longer ones are rare, and then the hash itself takes longest. */
 const MOST_SHARED = 65_536
 
+/**
+ * Keys live long and are small. In a pool shared with what lives for a moment, as `Buffer.allocUnsafe` has one, each would keep
+ * its neighbours' memory.
+ */
+const KEYS_PER_SLAB = 64
+let slab = Buffer.alloc(0)
+let slabUsed = 0
+
+function takeFromSlab(): Buffer {
+  if (slabUsed === slab.length) {
+    slab = Buffer.alloc(KEYS_PER_SLAB * 2 * BLOCK)
+    slabUsed = 0
+  }
+  slabUsed += 2 * BLOCK
+  return slab.subarray(slabUsed - 2 * BLOCK, slabUsed)
+}
+
 /** A key of HMAC-SHA256, to be kept as long as its secret is. */
 export class HmacKey {
   /** The key padded for the inner hash, then for the outer. */
@@ -19,7 +36,7 @@ export class HmacKey {
 
   constructor(bytes: Buffer) {
     const key = bytes.length > BLOCK ? hash('sha256', bytes, 'buffer') : bytes
-    this.#pads = Buffer.allocUnsafe(2 * BLOCK)
+    this.#pads = takeFromSlab()
     for (let at = 0; at < BLOCK; at++) {
       const byte = key[at] ?? 0
       this.#pads[at] = byte ^ 0x36
