@@ -69,7 +69,9 @@ export function createEndpointConfigs(sql: Sql, schema: string, keyring: Keyring
           h.backoff_ms, extract(epoch from h.backoff_until - ${s}.clock())::float8 * 1000 backoff_left_ms,
           case when e.ordering = 'fifo'
             then array(select r.delivery_id::text from ${s}.retries r where r.endpoint = e.no) else '{}' end open_retries
-        from ${s}.endpoints e left join ${s}.endpoint_health h on h.endpoint = e.no
+        from ${s}.endpoints e left join lateral (
+          -- LIMIT: else a few hundred endpoints are reason enough for the planner to read the whole table.
+          select * from ${s}.endpoint_health x where x.endpoint = e.no limit 1) h on true
         where e.no = any (${endpoints as number[]}::int[])`
       const configs = new Map<number, EndpointConfig | EndpointUnreadable>()
       const now = clock.now()
