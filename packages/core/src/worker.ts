@@ -145,6 +145,7 @@ export function createWorker({ config, transport, lifecycle, refusal, name, part
       loops,
       logger,
       leads: () => keeper.owned().includes(LEADING_LANE),
+      onLooked: (n) => server.sawNewest(n),
       onDispatched: (step) => {
         server.wake()
         if (keeper.owned().length < LANE_COUNT) reconciler?.wake()

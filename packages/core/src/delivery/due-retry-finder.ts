@@ -3,7 +3,7 @@ import type { WrittenRetry } from './recorder.ts'
 import type { DueKey, WakeReader } from './wake-reader.ts'
 
 const ROWS_PER_LOOK = 1_000
-const LOOK_EVERY_MS = 100
+const LOOK_EVERY_MS = 300
 const NIL = '00000000-0000-0000-0000-000000000000'
 /** Behind every retry of the same moment. */
 const TOP = 'ffffffff-ffff-ffff-ffff-ffffffffffff'

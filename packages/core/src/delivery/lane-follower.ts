@@ -39,6 +39,7 @@ export class LaneFollower {
   readonly #o: LaneFollowerOptions
   readonly #due: DueRetryFinder
   #loop: BackgroundLoop | null = null
+  #newest = { n: 0, at: Number.NEGATIVE_INFINITY }
   /** Pages are applied, and lanes adopted, one after the other. */
   #turn: Promise<unknown> = Promise.resolve()
 
@@ -111,13 +112,25 @@ export class LaneFollower {
     return next
   }
 
+  /** The newest row of `dispatches`, seen by a look of this process's dispatcher that has just ended. */
+  sawNewest(n: number): void {
+    this.#newest = { n, at: this.#o.clock.monotonic() }
+    if (n > (this.#o.served.readN ?? n)) this.wake()
+  }
+
+  /** The dispatcher of this process has looked within two pauses of ours, and there was nothing. */
+  #isCurrent(readN: number): boolean {
+    const { n, at } = this.#newest
+    return n <= readN && this.#o.clock.monotonic() - at <= 2 * this.#o.idlePollMs
+  }
+
   async #follow(): Promise<number> {
     const { served, readAhead, idlePollMs } = this.#o
     if (served.readN === null) return idlePollMs
     const epoch = served.epoch
     // Enough to read as it is: who comes later waits in the log, where it takes no memory.
     const busy = readAhead.waiting > MOST_WAITING
-    const full = busy || (await this.#readPages(served.readN))
+    const full = busy || (!this.#isCurrent(served.readN) && (await this.#readPages(served.readN)))
     const due = await this.#due.next()
     if (epoch !== served.epoch || this.#isOtherLife(this.#due.life)) return idlePollMs
     // What was read before lies in the future of such a clock, and what is written now before it.

@@ -242,6 +242,11 @@ export class LaneServer implements LaneHolder {
     this.#follower.wake()
   }
 
+  /** The newest row of `dispatches`, as the dispatcher of this process has just seen it. */
+  sawNewest(n: number): void {
+    this.#follower.sawNewest(n)
+  }
+
   get inFlight(): number {
     return this.#sender.inFlight
   }

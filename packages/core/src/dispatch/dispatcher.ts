@@ -38,6 +38,8 @@ export interface DispatcherOptions {
   /** Whether this process is the one that looks often; others look once a second, and after their own emits. */
   leads(): boolean
   onDispatched(step: DispatchStep): void
+  /** Each look that was this process's turn: the newest row of `dispatches` then. */
+  onLooked?(n: number): void
 }
 
 export interface Dispatcher {
@@ -61,7 +63,7 @@ const FOLLOWER_PAUSE_MS = 1_000
 
 /** Repeats `dispatchOnce` as often as is useful. */
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
-  const { sql, schema, installation, loops, logger, leads, onDispatched } = options
+  const { sql, schema, installation, loops, logger, leads, onDispatched, onLooked } = options
   let loop: BackgroundLoop | null = null
   let nudgedAt = Number.NEGATIVE_INFINITY
   let foundAt = Number.NEGATIVE_INFINITY
@@ -89,6 +91,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         logger,
         step: async () => {
           const step = await dispatchOnce(sql, schema, installation)
+          if (step.n !== null) onLooked?.(step.n)
           if (step.events > 0 || step.commands > 0 || step.deliveries > 0) {
             foundAt = loops.monotonic()
             onDispatched(step)

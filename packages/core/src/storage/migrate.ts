@@ -10,7 +10,6 @@ import { readers } from './migrations/0005-readers.ts'
 import { storageUpkeep } from './migrations/0006-storage.ts'
 import { anotherLife } from './migrations/0007-another-life.ts'
 import { dispatchInAnyLife } from './migrations/0007-dispatch.ts'
-import { commandLookup } from './migrations/0011-command-lookup.ts'
 
 export interface Migration {
   number: number
@@ -38,7 +37,6 @@ export function listMigrations(schema: string): Migration[] {
       name: 'another-life',
       sql: anotherLife(schema) + dispatchInAnyLife(schema, advisoryKey(schema, 'dispatch')),
     },
-    { number: 11, name: 'command-lookup', sql: commandLookup(schema) },
   ]
 }
 

@@ -205,7 +205,8 @@ begin
       select c.*, c.xmin inserted from ${s}.commands c
       where c.xid >= pg_snapshot_xmax(pos.snap) and c.xid < pg_snapshot_xmax(cur) and pg_visible_in_snapshot(c.xid, cur)
       union all
-      select c.*, c.xmin inserted from pg_snapshot_xip(pos.snap) y join ${s}.commands c on c.xid = y
+      select c.* from pg_snapshot_xip(pos.snap) y cross join lateral (
+        select x.*, x.xmin inserted from ${s}.commands x where x.xid = y offset 0) c
       where pg_visible_in_snapshot(y, cur)
     ) c
     where not moved and (pos.foreign_xid is null or c.xid > pos.foreign_xid
