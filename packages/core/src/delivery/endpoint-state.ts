@@ -380,12 +380,12 @@ export class EndpointState {
 
   /** What is under way or queued: whoever ends what has waited too long leaves it alone. */
   get inHand(): string[] {
-    return [...this.#retrying, ...this.#manual.keys()]
+    return [...(this.#retrying ?? []), ...(this.#manual?.keys() ?? [])]
   }
 
   /** These have ended without a send, and everything unread through `seq` has. */
   ended(ids: readonly string[], seq: number): void {
-    for (const id of ids) this.fifoHeld.delete(id)
+    for (const id of ids) this.#fifoHeld?.delete(id)
     this.readGeneration++
     this.readThrough(Math.min(seq, this.target))
   }

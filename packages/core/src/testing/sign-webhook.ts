@@ -72,15 +72,14 @@ export function signWebhook(options: SignWebhookOptions): SignedWebhook {
     requestHeaders({
       userAgent: `Posthaste/${VERSION}`,
       type: event,
-      eventId: '',
-      deliveryId: randomBytes(16).toString('hex'),
+      eventId,
+      deliveryId: `dlv_${randomBytes(16).toString('hex')}`,
       number: options.attempt ?? 1,
       timestamp,
       header: signatureHeader(body, single),
       standard: standardSignature(eventId, timestamp, body, signers),
     }),
   )
-  Object.assign(headers, { 'X-Webhook-Id': eventId, 'webhook-id': eventId })
   return spoil({ body: body.toString('utf8'), headers }, fault, at)
 }
 
