@@ -378,6 +378,16 @@ export class EndpointState {
     this.#advance()
   }
 
+  /** Of a fifo endpoint: the deliveries whose retries hold the ones behind them. */
+  get holders(): string[] {
+    return [...(this.#fifoHeld ?? [])]
+  }
+
+  /** These hold nobody any more. */
+  releaseHold(ids: readonly string[]): void {
+    for (const id of ids) this.#fifoHeld?.delete(id)
+  }
+
   /** What is under way or queued: whoever ends what has waited too long leaves it alone. */
   get inHand(): string[] {
     return [...(this.#retrying ?? []), ...(this.#manual?.keys() ?? [])]
@@ -385,7 +395,7 @@ export class EndpointState {
 
   /** These have ended without a send, and everything unread through `seq` has. */
   ended(ids: readonly string[], seq: number): void {
-    for (const id of ids) this.#fifoHeld?.delete(id)
+    this.releaseHold(ids)
     this.readGeneration++
     this.readThrough(Math.min(seq, this.target))
   }

@@ -272,7 +272,7 @@ export class LaneFollower {
     const { served, configs, wakes, clock } = this.#o
     const endpoints = [...this.#stale]
     const resumed = endpoints.filter((endpoint) => this.#resume.has(endpoint))
-    const held = new Map(endpoints.map((endpoint) => [endpoint, [...(served.states.get(endpoint)?.fifoHeld ?? [])]]))
+    const held = new Map(endpoints.map((endpoint) => [endpoint, served.states.get(endpoint)?.holders ?? []]))
     const loaded = await configs.load(endpoints)
     for (const endpoint of resumed) {
       const [row] = await wakes.backlogs({ endpoint })
@@ -297,7 +297,7 @@ export class LaneFollower {
       }
       // A delivery that waited for a retry and was erased holds nobody any more.
       if (!(config instanceof EndpointUnreadable)) {
-        for (const id of held.get(endpoint)!) if (!config.openRetries.includes(id)) state.fifoHeld.delete(id)
+        state.releaseHold(held.get(endpoint)!.filter((id) => !config.openRetries.includes(id)))
       }
       this.#o.readAhead.configure(state, config, clock.monotonic())
     }
