@@ -156,7 +156,7 @@ describe('a migrated database', () => {
       const copy = await mount(openOn(database.url, { installation: 'staging' }))
       const refused = await call(copy, 'POST', `/${id}/test`, { account: ACCOUNT })
       expect([refused.status, refused.json.code]).toEqual([409, 'INSTALLATION_MISMATCH'])
-      expect((refused.json as unknown as { detail: string }).detail).toContain('set name')
+      expect((refused.json as unknown as { detail: string }).detail).toContain('adopt(')
       expect(receiver.requests()).toEqual([])
       // A caller's matter, so it is no error in the log.
       expect(log).toEqual([])

@@ -114,6 +114,7 @@ describe('erasing an account', () => {
     await it.webhooks.start()
     for (let n = 1; n <= 30; n++) await approve('acct-4711', n)
     await receiver.received(path, 2)
+    await until('all to be dispatched', async () => (await counts())!.deliveries === 30)
     const erasing = it.webhooks.erase({ account: 'acct-4711' })
     await until('its events to be gone', async () => (await counts())!.events === 0)
     receiver.release(200)
