@@ -89,6 +89,8 @@ export class Connection implements CarryingConnection, Expiring {
     socket.on('end', () => this.#ended())
     socket.on('error', (error) => this.#lose(classifySocketError(error)))
     socket.on('close', () => this.#lose(CLOSED_EARLY))
+    // One that came through a proxy was paused behind the proxy's answer.
+    socket.resume()
     this.#write()
   }
 
