@@ -55,6 +55,7 @@ test('of eight workers each serves an eighth of the lanes, and a ninth gets its 
   const ninth = watched()
   await ninth.webhooks.start()
   await until('a ninth each', () => isShared([...workers, ninth]), SETTLED_MS)
+  expect(ninth.lanes.length).toBeGreaterThanOrEqual(5)
 }, 150_000)
 
 test('order, concurrency and rate of an endpoint hold while its lane goes from worker to worker', async () => {
