@@ -14,8 +14,8 @@ beforeAll(async () => {
 }, 180_000)
 afterAll(() => database.drop())
 
-/** One row per worker or per lane: there is nothing to skip. */
-const SMALL = ['workers', 'lanes']
+/** One row, or one per worker or lane: there is nothing to skip. */
+const SMALL = ['workers', 'lanes', 'installation']
 
 test('no hot query reads a whole table that grows', () => {
   expect(queries.length).toBeGreaterThan(10)
@@ -23,7 +23,9 @@ test('no hot query reads a whole table that grows', () => {
     expect([name, plans.length > 0]).toEqual([name, true])
     for (const plan of plans) {
       const scanned = [...plan.matchAll(/Seq Scan on (\w+).*?(never executed|rows=\d+)/g)]
-      const whole = scanned.filter(([, table = '', rows = '']) => !SMALL.includes(table) && rows !== 'never executed')
+      const whole = scanned.filter(
+        ([, table = '', rows = '']) => !SMALL.includes(table) && !table.startsWith('pg_') && rows !== 'never executed',
+      )
       expect([name, whole.map(([line]) => line)]).toEqual([name, []])
     }
   }
