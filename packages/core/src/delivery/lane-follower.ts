@@ -1,5 +1,6 @@
 import type { BackgroundLoop, Loops } from '../background-loop.ts'
 import type { Clock } from '../clock.ts'
+import { LookPace } from '../dispatch/look-pace.ts'
 import { laneOf } from '../lanes/lane-number.ts'
 import type { OpenWork } from '../lanes/lane-progress.ts'
 import type { TakenLane } from '../lanes/lane-store.ts'
@@ -40,6 +41,7 @@ export class LaneFollower {
   readonly #due: DueRetryFinder
   #loop: BackgroundLoop | null = null
   #newest = { n: 0, at: Number.NEGATIVE_INFINITY }
+  readonly #pace = new LookPace()
   /** Pages are applied, and lanes adopted, one after the other. */
   #turn: Promise<unknown> = Promise.resolve()
 
@@ -125,7 +127,7 @@ export class LaneFollower {
   }
 
   async #follow(): Promise<number> {
-    const { served, readAhead, idlePollMs } = this.#o
+    const { served, readAhead, idlePollMs, loops } = this.#o
     if (served.readN === null) return idlePollMs
     const epoch = served.epoch
     // Enough to read as it is: who comes later waits in the log, where it takes no memory.
@@ -138,7 +140,8 @@ export class LaneFollower {
     for (const [endpoint, first] of due) this.#hasRetries(endpoint, first)
     await this.#refresh()
     if (busy) return BUSY_PAUSE_MS
-    return full || this.#due.more ? 0 : idlePollMs
+    if (full || this.#due.more) return 0
+    return this.#pace.pauseMs(loops.monotonic(), idlePollMs)
   }
 
   /** Answers whether there may be more. */
@@ -147,6 +150,7 @@ export class LaneFollower {
     const epoch = served.epoch
     const pages = await wakes.pages(after, PAGES_PER_READ)
     if (epoch !== served.epoch) return true
+    if (pages.length > 0) this.#pace.found(this.#o.loops.monotonic())
     for (const page of pages) {
       if (this.#isOtherLife(page.life)) return false
       // Commands first: what was held comes before what the same page brings.

@@ -5,6 +5,7 @@ import type { Attempt, AttemptDependencies } from './attempt.ts'
 import { makeTracedAttempt } from './attempt-channels.ts'
 import type { DeliveryItem, EndpointState } from './endpoint-state.ts'
 import { Queue } from './queue.ts'
+import { SendSlots, STANDINGS, type Standing } from './send-slots.ts'
 
 export interface SenderOptions {
   attempt: AttemptDependencies
@@ -24,20 +25,11 @@ export interface SenderOptions {
   onSlow(state: EndpointState): void
 }
 
-/** An endpoint whose send is this old counts as slow; slow ones together get only a part of the slots. */
-const SLOW_AFTER_MS = 1_000
-const SLOW_SHARE = 0.5
 const TICK_MS = 50
 /** How soon to look again where the lease did not cover a send. */
 const LEASE_PAUSE_MS = 250
 /** How soon to look again at the latest where this host's own way out was down: it may work again. */
 const LONGEST_HOLD_MS = 1_000
-
-interface Flight {
-  state: EndpointState
-  startedAt: number
-  landed: Promise<void>
-}
 
 /**
  * Decides who may send next: endpoints in turn, each within its own share of slots, so that a hanging endpoint holds only
@@ -45,19 +37,25 @@ interface Flight {
  */
 export class Sender {
   readonly #o: SenderOptions
-  readonly #ready = new Queue<EndpointState>()
+  /** Endpoints that have something to send, by their standing when they were put here. */
+  readonly #ready: Record<Standing, Queue<EndpointState>> = {
+    proven: new Queue(),
+    unproven: new Queue(),
+    quiet: new Queue(),
+  }
   readonly #isReady = new Set<EndpointState>()
   /** Endpoints that wait for a moment: a probe, a `Retry-After`, a token. */
   readonly #timed = new Map<EndpointState, number>()
-  readonly #flights = new Map<DeliveryItem, Flight>()
-  #slow = new Set<EndpointState>()
-  #slowFlights = 0
+  /** What is under way, and when each has ended. */
+  readonly #flights = new Map<DeliveryItem, Promise<void>>()
+  readonly #slots: SendSlots
   #pausedUntil = 0
   #loop: BackgroundLoop | null = null
   #pumping = false
 
   constructor(options: SenderOptions) {
     this.#o = options
+    this.#slots = new SendSlots(options.concurrency)
   }
 
   start(): void {
@@ -78,12 +76,11 @@ export class Sender {
 
   /** Fenced: what is under way ends by itself and is ignored. */
   clear(): void {
-    this.#ready.clear()
+    for (const standing of STANDINGS) this.#ready[standing].clear()
     this.#isReady.clear()
     this.#timed.clear()
     this.#flights.clear()
-    this.#slow.clear()
-    this.#slowFlights = 0
+    this.#slots.clear()
   }
 
   get inFlight(): number {
@@ -92,7 +89,7 @@ export class Sender {
 
   /** Resolves when every send under way at this moment has ended. */
   async landed(): Promise<void> {
-    await Promise.all([...this.#flights.values()].map(({ landed }) => landed))
+    await Promise.all(this.#flights.values())
   }
 
   /** Something of this endpoint may be sendable. */
@@ -100,7 +97,7 @@ export class Sender {
     if (this.#isReady.has(state)) return
     if (state.queued === 0 && state.waitMs(this.#o.clock.now(), this.#o.clock.monotonic()) === null) return
     this.#isReady.add(state)
-    this.#ready.push(state)
+    this.#ready[this.#slots.standingOf(state)].push(state)
     this.pump()
   }
 
@@ -115,43 +112,59 @@ export class Sender {
   }
 
   #fillSlots(): void {
-    const { clock, concurrency } = this.#o
-    const monotonic = clock.monotonic()
+    const monotonic = this.#o.clock.monotonic()
     if (monotonic < this.#pausedUntil) return
-    // Endpoints that are passed over for being slow go to the end; each is looked at once.
-    let passes = this.#ready.length
-    while (this.#flights.size < concurrency && passes > 0 && !this.#o.blocked()) {
-      const state = this.#ready.shift()
-      if (state === undefined) return
-      if (this.#slow.has(state) && this.#slowFlights >= concurrency * SLOW_SHARE) {
-        this.#ready.push(state)
-        passes--
-        continue
+    // One of each standing in turn, as long as there is room for any.
+    for (let began = true; began; ) {
+      began = false
+      for (const standing of STANDINGS) {
+        if (this.#o.blocked()) return
+        const state = this.#next(standing)
+        if (state === null) continue
+        if (!this.#o.mayStart()) {
+          this.#pausedUntil = monotonic + LEASE_PAUSE_MS
+          this.#ready[standing].unshift(state)
+          return
+        }
+        this.#begin(state, standing, monotonic)
+        began = true
       }
-      if (!this.#o.mayStart()) {
-        this.#pausedUntil = monotonic + LEASE_PAUSE_MS
-        this.#ready.unshift(state)
-        return
-      }
-      const heldMs = state.config === null ? 0 : (this.#o.attempt.transport.heldMs?.(state.config.url) ?? 0)
-      if (heldMs > 0) {
-        this.#isReady.delete(state)
-        this.#timed.set(state, monotonic + Math.min(heldMs, LONGEST_HOLD_MS))
-        passes--
-        continue
-      }
-      const item = state.take(clock.now(), monotonic)
-      if (item === null) {
-        this.#isReady.delete(state)
-        const waitMs = state.waitMs(clock.now(), monotonic)
-        if (waitMs !== null) this.#timed.set(state, monotonic + waitMs)
-        passes--
-        continue
-      }
-      this.#ready.push(state)
-      this.#o.onTaken(state, item)
-      this.send(item)
     }
+  }
+
+  /** The next endpoint of this standing, where there is room for one. */
+  #next(standing: Standing): EndpointState | null {
+    const queue = this.#ready[standing]
+    while (queue.length > 0 && this.#slots.hasRoom(standing)) {
+      const state = queue.shift() as EndpointState
+      const now = this.#slots.standingOf(state)
+      // Its next answer brings it here again.
+      if (this.#slots.mustAnswer(state)) this.#isReady.delete(state)
+      else if (now === standing) return state
+      else this.#ready[now].push(state)
+    }
+    return null
+  }
+
+  /** Begins a send of this endpoint, or notes for what it waits. */
+  #begin(state: EndpointState, standing: Standing, monotonic: number): void {
+    const { clock, attempt } = this.#o
+    const heldMs = state.config === null ? 0 : (attempt.transport.heldMs?.(state.config.url) ?? 0)
+    if (heldMs > 0) {
+      this.#isReady.delete(state)
+      this.#timed.set(state, monotonic + Math.min(heldMs, LONGEST_HOLD_MS))
+      return
+    }
+    const item = state.take(clock.now(), monotonic)
+    if (item === null) {
+      this.#isReady.delete(state)
+      const waitMs = state.waitMs(clock.now(), monotonic)
+      if (waitMs !== null) this.#timed.set(state, monotonic + waitMs)
+      return
+    }
+    this.#ready[standing].push(state)
+    this.#o.onTaken(state, item)
+    this.send(item)
   }
 
   /** Sends now, whatever else waits: the slot of this endpoint is taken already. */
@@ -159,16 +172,13 @@ export class Sender {
     const state = item.endpoint
     const config = state.config
     if (config === null) return
-    const startedAt = this.#o.clock.monotonic()
-    if (this.#slow.has(state)) this.#slowFlights++
+    this.#slots.began(state, this.#o.clock.monotonic())
     const landed = makeTracedAttempt(this.#o.attempt, item, config, this.#o.logger).then((attempt) => {
       if (!this.#flights.delete(item)) return
-      if (this.#slow.has(state) && this.#slowFlights > 0) this.#slowFlights--
-      if (attempt.result.timings.total > SLOW_AFTER_MS) this.#slow.add(state)
-      else this.#slow.delete(state)
+      this.#slots.ended(state, attempt.result.timings.total, this.#o.clock.monotonic())
       this.#o.onAttempt(item, attempt)
     })
-    this.#flights.set(item, { state, startedAt, landed })
+    this.#flights.set(item, landed)
   }
 
   #tick(): void {
@@ -178,16 +188,7 @@ export class Sender {
       this.#timed.delete(state)
       this.ready(state)
     }
-    let slowFlights = 0
-    for (const { state, startedAt } of this.#flights.values()) {
-      if (monotonic - startedAt > SLOW_AFTER_MS && !this.#slow.has(state)) {
-        this.#slow.add(state)
-        this.#o.onSlow(state)
-      }
-      if (this.#slow.has(state)) slowFlights++
-    }
-    this.#slowFlights = slowFlights
-    for (const state of this.#slow) if (state.inFlight === 0 && state.queued === 0) this.#slow.delete(state)
+    for (const state of this.#slots.look(monotonic)) this.#o.onSlow(state)
     this.pump()
   }
 }

@@ -1,6 +1,7 @@
 import type { BackgroundLoop, Loops } from '../background-loop.ts'
 import type { Logger } from '../logger.ts'
 import type { Sql } from '../storage/connection.ts'
+import { LookPace } from './look-pace.ts'
 
 /** What one look did. */
 export interface DispatchStep {
@@ -66,15 +67,15 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const { sql, schema, installation, loops, logger, leads, onDispatched, onLooked } = options
   let loop: BackgroundLoop | null = null
   let nudgedAt = Number.NEGATIVE_INFINITY
-  let foundAt = Number.NEGATIVE_INFINITY
+  const pace = new LookPace()
 
   function pauseMs(): number {
     const now = loops.monotonic()
     const since = now - nudgedAt
     for (const { forMs, pauseMs } of DENSE) {
-      if (since < forMs) return Math.max(pauseMs, PAUSE_AFTER_FIND_MS - (now - foundAt))
+      if (since < forMs) return Math.max(pauseMs, PAUSE_AFTER_FIND_MS - pace.sinceFound(now))
     }
-    return leads() ? LEADER_PAUSE_MS : FOLLOWER_PAUSE_MS
+    return leads() ? pace.pauseMs(now, LEADER_PAUSE_MS) : FOLLOWER_PAUSE_MS
   }
 
   return {
@@ -93,7 +94,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
           const step = await dispatchOnce(sql, schema, installation)
           if (step.n !== null) onLooked?.(step.n)
           if (step.events > 0 || step.commands > 0 || step.deliveries > 0) {
-            foundAt = loops.monotonic()
+            pace.found(loops.monotonic())
             onDispatched(step)
           }
           return step.more ? 0 : pauseMs()
