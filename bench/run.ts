@@ -7,17 +7,20 @@ import { availableParallelism, cpus, loadavg, totalmem } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { backlog } from './scenarios/backlog.ts'
+import { bursts } from './scenarios/bursts.ts'
 import { drain } from './scenarios/drain.ts'
 import { emit } from './scenarios/emit.ts'
+import { hanging } from './scenarios/hanging.ts'
 import { latency } from './scenarios/latency.ts'
 import type { Scenario } from './scenarios/scenario.ts'
 import { size } from './scenarios/size.ts'
 import { storage } from './scenarios/storage.ts'
+import { types } from './scenarios/types.ts'
 import { workers } from './scenarios/workers.ts'
 import { startBenchPostgres } from './support/bench-database.ts'
 import { canMeasureUsage } from './support/process-usage.ts'
 
-const SCENARIOS: readonly Scenario[] = [emit, drain, latency, workers, backlog, size, storage]
+const SCENARIOS: readonly Scenario[] = [emit, drain, latency, workers, backlog, bursts, hanging, types, size, storage]
 /** What runs where none is named: minutes, not hours. */
 const DEFAULT = ['emit', 'drain', 'latency']
 
@@ -27,6 +30,7 @@ const { values, positionals } = parseArgs({
     quick: { type: 'boolean', default: false },
     full: { type: 'boolean', default: false },
     rounds: { type: 'string' },
+    scale: { type: 'string', default: '1' },
     durable: { type: 'boolean', default: false },
     only: { type: 'string' },
     profile: { type: 'boolean', default: false },
@@ -42,7 +46,8 @@ const usage = [
   '',
   '  --quick           a tenth of the work in one round: does it run?',
   '  --full            storage with 2,000,000 events in between: an hour and more',
-  '  --rounds N        rounds of each measurement (default 3)',
+  '  --rounds N        rounds of each measurement (default 3; of bursts, hanging and types 1)',
+  '  --scale X         of bursts: how large a part of the million (default 1)',
   '  --durable         fsync and full_page_writes on',
   '  --only TEXT       only the cases of drain or storage whose name begins so: --only "1,000 ×"',
   '  --profile         CPU profiles of the workers, into .tmp/bench-profiles',
@@ -56,6 +61,8 @@ const chosen = (positionals.length > 0 ? positionals : DEFAULT).map((name) => {
 })
 const rounds = values.rounds === undefined ? (values.quick ? 1 : 3) : Number(values.rounds)
 if (!Number.isInteger(rounds) || rounds < 1) fail(`--rounds must be a whole number of at least 1.\n\n${usage}`)
+const scale = Number(values.scale)
+if (!(scale > 0 && scale <= 10)) fail(`--scale must be more than 0 and at most 10.\n\n${usage}`)
 if (values.help) {
   console.log(usage)
   process.exit(0)
@@ -88,6 +95,8 @@ try {
     const result = await scenario.run({
       postgres,
       rounds,
+      shortRounds: values.rounds === undefined ? 1 : rounds,
+      scale,
       quick: values.quick,
       full: values.full,
       only: values.only ?? null,

@@ -18,6 +18,13 @@ export interface SteadyLoad {
   from: number
 }
 
+export interface BulkLoad {
+  endpoint: number
+  perSecond: number
+  seconds: number
+  size: number
+}
+
 let webhooks: BenchWebhooks | null = null
 let sql: postgres.Sql | null = null
 let number = 0
@@ -54,6 +61,26 @@ const methods = {
       // Uneven, so that it does not fall into step with anyone's pauses.
       await sleep(pauseMs * (0.75 + Math.random() / 2))
       emitted.push(await emitOne(endpoint))
+    }
+    return emitted
+  },
+  /** One account's stream, in transactions of `size` events, `perSecond` events a second. Answers how many. */
+  async emitInBulk({ endpoint, perSecond, seconds, size }: BulkLoad) {
+    if (webhooks === null) throw new Error('configure() was not called')
+    const startedAt = performance.now()
+    let emitted = 0
+    while (performance.now() - startedAt < seconds * 1000) {
+      if (emitted > ((performance.now() - startedAt) * perSecond) / 1000) {
+        await sleep(5)
+        continue
+      }
+      const events = Array.from({ length: size }, (_, index) => ({
+        type: EVENT_TYPE,
+        data: sampleData(emitted + index),
+        account: accountOf(endpoint),
+      }))
+      await webhooks.emitMany(events, { tx: 'own' })
+      emitted += size
     }
     return emitted
   },

@@ -26,6 +26,12 @@ let times: number[] = []
 let first = ''
 let connections = 0
 let port = 0
+/** Endpoints 1 to this one are not answered; what they are sent is counted alone. */
+let hangThrough = 0
+let hanging = 0
+/** This endpoint is answered; what it is sent is counted alone. */
+let aside = 0
+let atAside = 0
 let awaited: { count: number; resolve(): void } | null = null
 
 function serve(socket: Socket): void {
@@ -53,9 +59,18 @@ function take(socket: Socket, data: Buffer): Buffer {
     if (data.length < end) return data
     if (keys.length === 0) first = data.toString('latin1', 0, end)
     const pathStart = data.indexOf(0x20) + 1
-    keys.push(`${data.toString('latin1', pathStart, data.indexOf(0x20, pathStart))} ${id}`)
-    times.push(wallClock())
-    socket.write(ANSWER)
+    const path = data.toString('latin1', pathStart, data.indexOf(0x20, pathStart))
+    const endpoint = hangThrough > 0 || aside > 0 ? Number(path.slice(path.lastIndexOf('/') + 1)) : 0
+    if (endpoint > 0 && endpoint <= hangThrough) {
+      hanging++
+    } else {
+      if (endpoint > 0 && endpoint === aside) atAside++
+      else {
+        keys.push(`${path} ${id}`)
+        times.push(wallClock())
+      }
+      socket.write(ANSWER)
+    }
     if (awaited !== null && keys.length >= awaited.count) awaited.resolve()
     if (data.length === end) return EMPTY
     data = data.subarray(end)
@@ -81,6 +96,17 @@ const methods = {
     times = []
     first = ''
     connections = 0
+    hanging = 0
+    atAside = 0
+  },
+  /** From now on endpoints 1 to `hang` are not answered, and `apart` is not kept in the list; 0 for none. */
+  behave({ hang, apart }: { hang: number; apart: number }) {
+    hangThrough = hang
+    aside = apart
+  },
+  /** What was left out of `received`. */
+  leftOut() {
+    return { hanging, atAside }
   },
   /** Resolves when so many requests have come. False: they did not within the time. */
   async awaitCount({ count, timeoutMs }: { count: number; timeoutMs: number }) {

@@ -3,6 +3,10 @@ import type { BenchPostgres } from '../support/bench-database.ts'
 export interface BenchContext {
   postgres: BenchPostgres
   rounds: number
+  /** Rounds of the scenarios that take minutes each. */
+  shortRounds: number
+  /** Of bursts: how large a part of the million. */
+  scale: number
   /** A tenth of the work: to see that everything runs, not to measure. */
   quick: boolean
   /** The whole size, where that takes an hour or more. */

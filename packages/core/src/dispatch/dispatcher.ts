@@ -59,7 +59,8 @@ const DENSE: readonly { forMs: number; pauseMs: number }[] = [
   { forMs: 50, pauseMs: 3 },
   { forMs: 1_000, pauseMs: 12 },
 ]
-const LEADER_PAUSE_MS = 60
+/** Of whoever leads, while nothing comes: 13 looks a second. */
+const LEADER_PAUSE_MS = 75
 const FOLLOWER_PAUSE_MS = 1_000
 
 /** Repeats `dispatchOnce` as often as is useful. */
