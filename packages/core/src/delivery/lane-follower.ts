@@ -120,10 +120,10 @@ export class LaneFollower {
     if (n > (this.#o.served.readN ?? n)) this.wake()
   }
 
-  /** The dispatcher of this process has looked within two pauses of ours, and there was nothing. */
+  /** The dispatcher of this process has looked within three pauses of ours (a busy machine makes pauses longer), and there was nothing. */
   #isCurrent(readN: number): boolean {
     const { n, at } = this.#newest
-    return n <= readN && this.#o.clock.monotonic() - at <= 2 * this.#o.idlePollMs
+    return n <= readN && this.#o.clock.monotonic() - at <= 3 * this.#o.idlePollMs
   }
 
   async #follow(): Promise<number> {
@@ -247,7 +247,7 @@ export class LaneFollower {
 
   #command(command: LaneCommand): void {
     const { served } = this.#o
-    served.dropConfig(command.endpoint)
+    served.configChanged(command.endpoint)
     if (command.kind === 'resume') this.#resume.add(command.endpoint)
     const state = served.states.get(command.endpoint)
     // What was read may be gone: it is read again, as far as it is there.
@@ -294,7 +294,11 @@ export class LaneFollower {
       if (!this.#resume.has(endpoint)) this.#stale.delete(endpoint)
       const state = served.states.get(endpoint)
       const config = loaded.get(endpoint)
-      if (state === undefined) continue
+      if (state === undefined) {
+        // Forgotten while this was read: with it, what was true before was kept.
+        served.dropConfig(endpoint)
+        continue
+      }
       if (config === undefined) {
         this.#o.readAhead.vanished(state)
         continue

@@ -132,13 +132,20 @@ export class ManualRetries {
   }
 
   async #loadConfigs(chosen: readonly Asked[]): Promise<void> {
-    const { configs, readAhead, clock } = this.#o
+    const { configs, readAhead, served, clock } = this.#o
     const unknown = new Set<number>()
     for (const { endpoint } of chosen) if (this.#stateOf(endpoint)?.config === null) unknown.add(endpoint)
     if (unknown.size === 0) return
-    for (const [endpoint, config] of await configs.load([...unknown])) {
-      const state = this.#stateOf(endpoint)
-      if (state !== null) readAhead.configure(state, config, clock.monotonic())
+    const watch = served.watchConfigs()
+    try {
+      for (const [endpoint, config] of await configs.load([...unknown])) {
+        const state = this.#stateOf(endpoint)
+        // Where it changed meanwhile, it is read once more.
+        if (state === null || state.config !== null || watch.changed.has(endpoint)) continue
+        readAhead.configure(state, config, clock.monotonic())
+      }
+    } finally {
+      watch.end()
     }
   }
 

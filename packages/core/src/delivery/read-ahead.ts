@@ -153,6 +153,7 @@ export class ReadAhead {
       if (chosen.length >= ENDPOINTS_PER_READ) break
     }
     if (chosen.length === 0) return this.#hungry.size > 0 ? 0 : ASLEEP_MS
+    const watch = served.watchConfigs()
     try {
       const unknown = chosen.filter((state) => state.config === null)
       const [loaded] = await Promise.all([
@@ -162,6 +163,8 @@ export class ReadAhead {
       ])
       if (epoch !== served.epoch) return 0
       for (const state of unknown) {
+        // Somebody else has read it since, or it has to be read once more.
+        if (state.config !== null || watch.changed.has(state.no)) continue
         const config = loaded?.get(state.no)
         if (config !== undefined) this.configure(state, config, clock.monotonic())
         else this.vanished(state)
@@ -170,6 +173,7 @@ export class ReadAhead {
       for (const state of chosen) this.#hungry.add(state)
       throw error
     } finally {
+      watch.end()
       for (const state of chosen) state.reading = false
     }
     for (const state of chosen) {

@@ -7,6 +7,12 @@ import { EndpointState } from './endpoint-state.ts'
 const CACHED_CONFIGS = 10_000
 const FORGOTTEN_AT_ONCE = 500
 
+/** Endpoints whose configuration has changed since the watch began. */
+export interface ConfigWatch {
+  readonly changed: Set<number>
+  end(): void
+}
+
 /** What this worker serves at the moment: its lanes, and the endpoints in them that have work. In memory only. */
 export class ServedLanes {
   readonly lanes = new Map<number, LaneProgress>()
@@ -18,6 +24,7 @@ export class ServedLanes {
   /** Changes when everything was forgotten: results of sends that began before are of no use then. */
   epoch = 0
   readonly #configs = new Map<number, EndpointConfig>()
+  readonly #watches = new Set<ConfigWatch>()
   readonly #clock: Clock
 
   constructor(clock: Clock) {
@@ -68,9 +75,25 @@ export class ServedLanes {
     }
   }
 
-  /** The configuration changed: what is kept is no longer true. */
+  /** The configuration changed: what is kept, or being read at this moment, is no longer true. */
+  configChanged(endpoint: number): void {
+    this.#configs.delete(endpoint)
+    for (const { changed } of this.#watches) changed.add(endpoint)
+  }
+
+  /** What is kept may be from before a change that was read meanwhile. */
   dropConfig(endpoint: number): void {
     this.#configs.delete(endpoint)
+  }
+
+  /**
+   * Begins before configurations are read and ends when they are applied. What changed in between was perhaps read as it was
+   * before: it must not be applied, least of all over what was read since.
+   */
+  watchConfigs(): ConfigWatch {
+    const watch: ConfigWatch = { changed: new Set(), end: () => void this.#watches.delete(watch) }
+    this.#watches.add(watch)
+    return watch
   }
 
   addLane(lane: number, position: number, newestSeq: number): void {
