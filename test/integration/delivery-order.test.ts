@@ -125,10 +125,10 @@ describe.concurrent('limits', () => {
     const { host, path } = await start(onTestFinished)
     const { id } = await host.endpoint(receiver.url(path), { rate_limit: { limit: 20, per: 'second' } })
     await host.endpoint(receiver.url(`${path}/free`))
-    const startedAt = performance.now()
     await host.emit(...range(1, 60))
     await receiver.received(`${path}/free`, 60)
-    expect(performance.now() - startedAt).toBeLessThan(2_000)
+    // The other one did not wait for it.
+    expect(numbers(path).length).toBeLessThan(60)
     const requests = await receiver.received(path, 60)
     const took = requests.at(-1)!.at - requests[0]!.at
     for (const [index, { at }] of requests.entries()) {

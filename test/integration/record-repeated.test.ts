@@ -14,7 +14,8 @@ let token: number
 beforeAll(async () => {
   host = await underTest()
   sql = connect(host.database.url, 1)
-  const [row] = await host.sql`insert into posthaste.workers (name, version) values ('test', '0') returning token::int`
+  const [row] = await host.sql`insert into posthaste.workers (name, version, life)
+    values ('test', '0', posthaste.life()) returning token::int`
   token = row!.token as number
 })
 afterAll(async () => {
