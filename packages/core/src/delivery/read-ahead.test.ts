@@ -1,11 +1,11 @@
-/** Configurations that change while they are read. */
+/** What changes, or fails, while it is read. */
 import { expect, test } from 'vitest'
 import type { Loops } from '../background-loop.ts'
 import { systemClock } from '../clock.ts'
 import { silentLogger } from '../logger.ts'
 import { createSigner } from '../signing/sign.ts'
 import type { EndpointConfig } from './endpoint-config.ts'
-import { ReadAhead } from './read-ahead.ts'
+import { ReadAhead, type ReadAheadOptions } from './read-ahead.ts'
 import { ServedLanes } from './served-lanes.ts'
 
 const ENDPOINT = 7
@@ -30,18 +30,18 @@ function configOf(version: number): EndpointConfig {
   }
 }
 
+type Reader = ReadAheadOptions['reader']
+const NOTHING = { rows: [], cut: false }
+
 /** `load` answers what the test says, when it says so. */
-function start() {
+function start(reader: Partial<Reader> = {}) {
   const served = new ServedLanes(systemClock)
   let fill: () => Promise<number> = async () => 0
   let answer: (version: number) => void = () => {}
   let loads = 0
   const readAhead = new ReadAhead({
     served,
-    reader: {
-      read: async () => ({ rows: [], cut: false }),
-      readRetries: async () => ({ rows: [], cut: false }),
-    } as never,
+    reader: { read: async () => NOTHING, readRetries: async () => NOTHING, ...reader } as Reader,
     configs: {
       load: () => {
         loads++
@@ -115,4 +115,43 @@ test('what is forgotten while it changes is not kept', () => {
   // The reading of the change is over, and found nobody to apply it to.
   served.dropConfig(ENDPOINT)
   expect(served.open(ENDPOINT, 1, '00000000-0000-0000-0000-000000000000').config).toBeNull()
+})
+
+test('while one part of a reading has failed and another goes on, nothing is read a second time', async () => {
+  const row = {
+    id: '01a2140d-0000-8000-8000-000000000001',
+    seq: 1,
+    endpoint: ENDPOINT,
+    eventId: '01a2140d-0000-7000-8000-000000000001',
+    type: 'link.clicked',
+    dataText: '{}',
+    occurredAtMs: 0,
+    envelope: 0 as const,
+  }
+  let arrive: () => void = () => {}
+  const arrived = new Promise<void>((resolve) => {
+    arrive = resolve
+  })
+  let reads = 0
+  const { readAhead, state, fill } = start({
+    read: async ([request]) => {
+      reads++
+      await arrived
+      return { rows: request!.after < row.seq ? [row] : [], cut: false }
+    },
+    readRetries: async () => {
+      throw new Error('connection lost')
+    },
+  })
+  readAhead.configure(state, configOf(1), 0)
+  state.wake(1, row.eventId, null, 0)
+  readAhead.hasRetries(state)
+  const failed = fill().catch((error: Error) => error.message)
+  // What a loop does after a failure.
+  const tries = failed.then(() => fill().catch(() => {}))
+  await new Promise((resolve) => setImmediate(resolve))
+  arrive()
+  expect(await failed).toBe('connection lost')
+  await tries
+  expect([reads, state.fresh.length]).toEqual([1, 1])
 })

@@ -156,11 +156,15 @@ export class ReadAhead {
     const watch = served.watchConfigs()
     try {
       const unknown = chosen.filter((state) => state.config === null)
-      const [loaded] = await Promise.all([
+      // Each to its end, also where another one fails: what is still being read would be read, and sent, a second time.
+      const [configured, ...read] = await Promise.allSettled([
         unknown.length > 0 ? configs.load(unknown.map((state) => state.no)) : null,
         this.#readFresh(chosen, epoch),
         this.#readRetries(chosen, epoch),
       ])
+      if (configured.status === 'rejected') throw configured.reason
+      const loaded = configured.value
+      for (const part of read) if (part.status === 'rejected') throw part.reason
       if (epoch !== served.epoch) return 0
       for (const state of unknown) {
         // Somebody else has read it since, or it has to be read once more.
