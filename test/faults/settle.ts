@@ -52,7 +52,7 @@ async function countLeft(stage: Stage): Promise<number> {
     () => stage.sql`select
       (select count(*) from posthaste.events e,
         (select * from posthaste.dispatches order by n desc limit 1) d
-        where d.win is not null or not pg_visible_in_snapshot(e.xid, d.snap))::int
+        where d.win is not null or d.turns_open > 0 or not pg_visible_in_snapshot(e.xid, d.snap))::int
       + (select count(*) from posthaste.deliveries d join posthaste.endpoints p on p.no = d.endpoint
         where p.deleted_at is null
           and not exists (select from posthaste.attempts a where a.delivery_id = d.id and a.final))::int

@@ -143,16 +143,44 @@ describe.each([-400, 300, 5_000_000])('transaction ids that were %i higher', (by
     const events: string[] = []
     for (let n = 0; n < 5; n++) events.push(await emit())
     await step(2, 3)
-    await step(2, 3)
-    await step(2, 3)
-    const [row] = await sql`select key_endpoint, win from posthaste.dispatches order by n desc limit 1`
-    expect(row!.win).not.toBeNull()
+    const [row] =
+      await sql`select key_endpoint, win, turns_open waiting from posthaste.dispatches order by n desc limit 1`
+    expect(row).toEqual({ key_endpoint: 3, win: expect.any(String), waiting: expect.any(Number) })
+    expect(row!.waiting).toBeGreaterThan(0)
     await move(by)
     events.push(await emit())
     await dispatchAll(2, 3)
     for (let endpoint = 1; endpoint <= 7; endpoint++) expect(await deliveriesOf(events, endpoint)).toBe(6)
     const [seqs] = await sql`select count(distinct seq)::int different, count(*)::int n from posthaste.deliveries`
     expect(seqs).toEqual({ different: 42, n: 42 })
+  })
+
+  test('a backlog that waits for its turns goes on, in its order, and nobody waits behind it', async () => {
+    await sql`insert into posthaste.subscriptions values ('small', 'a.b', 2)`
+    const emitMany = (account: string, n: number) => sql`insert into posthaste.events (account, type, data)
+      select ${account}, 'a.b', '{}' from generate_series(1, ${n}::int)`
+    await burn(500)
+    await emitMany('default', 200)
+    for (let n = 0; n < 5; n++) await step(10, 20)
+    await move(by)
+    await emitMany('default', 150)
+    await emitMany('small', 1)
+    const waiting = async () =>
+      (await sql`select turns_open waiting, rest from posthaste.dispatches order by n desc limit 1`)[0]!
+    expect((await waiting()).waiting).toBeGreaterThan(0)
+    let pages = 0
+    const small = async () => (await sql`select from posthaste.deliveries where endpoint = 2`).length
+    for (; (await small()) === 0; pages++) await step(10, 20)
+    expect(pages).toBeLessThan(8)
+    expect((await waiting()).waiting).toBeGreaterThan(0)
+    await emitMany('default', 20)
+    await dispatchAll(10, 20)
+    expect(await waiting()).toEqual({ waiting: 0, rest: null })
+    const [made] =
+      await sql`select count(*)::int n, count(distinct event_id)::int events, count(distinct seq)::int seqs,
+      (select count(*)::int from (select d.seq, lag(d.seq) over (order by d.event_id) before from posthaste.deliveries d
+        where d.endpoint = 1) x where x.seq < x.before) out_of_order from posthaste.deliveries`
+    expect(made).toEqual({ n: 371, events: 371, seqs: 371, out_of_order: 0 })
   })
 
   test('twice, the second time before the rest of the first was dispatched', async () => {
@@ -203,7 +231,7 @@ describe.each([-400, 300, 5_000_000])('transaction ids that were %i higher', (by
 
 test('any interleaving of emits, open transactions, looks and moves: every event once', async () => {
   const action = fc.oneof(
-    fc.record({ do: fc.constant('emit' as const), n: fc.integer({ min: 1, max: 4 }) }),
+    fc.record({ do: fc.constant('emit' as const), n: fc.integer({ min: 1, max: 12 }) }),
     fc.record({ do: fc.constant('open' as const) }),
     fc.record({ do: fc.constant('end' as const), how: fc.constantFrom('commit' as const, 'rollback' as const) }),
     fc.record({ do: fc.constant('look' as const), size: fc.integer({ min: 1, max: 5 }) }),
@@ -211,6 +239,7 @@ test('any interleaving of emits, open transactions, looks and moves: every event
     fc.record({ do: fc.constant('move' as const), by: fc.constantFrom(-300, 30, 150, 1_000_000) }),
   )
   await burn(1_500)
+  let sawWaiting = 0
   await fc.assert(
     fc.asyncProperty(fc.array(action, { minLength: 5, maxLength: 25 }), async (actions) => {
       const expected: string[] = []
@@ -230,6 +259,8 @@ test('any interleaving of emits, open transactions, looks and moves: every event
           // Nothing that was open at the time exists in the copy.
           for (const lost of open) await lost.end('rollback')
           open = []
+          const [row] = await sql`select turns_open waiting from posthaste.dispatches order by n desc limit 1`
+          sawWaiting += row!.waiting as number
           await move(one.by)
         }
       }
@@ -244,4 +275,5 @@ test('any interleaving of emits, open transactions, looks and moves: every event
     }),
     { numRuns: 60, endOnFailure: true },
   )
+  expect(sawWaiting).toBeGreaterThan(0)
 }, 120_000)

@@ -82,6 +82,23 @@ test('one that commits late, and one in the middle of a window, count as not dis
   await late.end()
 })
 
+test('what waits for its turn counts as not dispatched', async () => {
+  await host.emit(...Array.from({ length: 40 }, (_, n) => n))
+  const [first] = await host.sql`select posthaste.id_time(min(e.id::text)::uuid) at from posthaste.events e, (
+    select snap from posthaste.dispatches order by n desc limit 1) d where not pg_visible_in_snapshot(e.xid, d.snap)`
+  let position: Record<string, unknown>
+  do {
+    await host.sql`select posthaste.dispatch(4, 1000)`
+    position = (await host.sql`select win, turns_open from posthaste.dispatches order by n desc limit 1`)[0]!
+  } while (position.win !== null)
+  expect(position.turns_open).toBeGreaterThan(0)
+  const { oldestUndispatched } = await ordinary.stats.storage()
+  expect(Date.parse(oldestUndispatched!)).toBeGreaterThanOrEqual((first!.at as Date).getTime())
+  for (let more = true; more; )
+    more = (await host.sql`select more from posthaste.dispatch(4, 1000)`)[0]!.more as boolean
+  expect((await ordinary.stats.storage()).oldestUndispatched).toBeNull()
+})
+
 test('who holds vacuum back: a session, a prepared transaction', async () => {
   const holder = postgres(host.database.url, { max: 1, connection: { application_name: 'two hour report' } })
   const reserved = await holder.reserve()

@@ -115,7 +115,7 @@ export async function underTest<T extends Tenancy = 'single'>(options: TestOptio
     await until(
       'everything to be dispatched',
       async () => {
-        const [row] = await sql`select d.win is null and pg_visible_in_snapshot(e.xid, d.snap) done
+        const [row] = await sql`select d.win is null and d.turns_open = 0 and pg_visible_in_snapshot(e.xid, d.snap) done
           from posthaste.dispatches d, posthaste.events e where e.id = ${mark!.id as string}::uuid order by d.n desc limit 1`
         return row?.done === true
       },

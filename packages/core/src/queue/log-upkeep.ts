@@ -16,6 +16,7 @@ export function createLogUpkeep(sql: Sql, schema: string): LogUpkeep {
   // Where the last purge of each ended: nothing reads through the dead rows before it.
   let dispatchesThrough: number | null = null
   let commandsThrough = '00000000-0000-0000-0000-000000000000'
+  let turnsThrough = { tag: -1, n: 0 }
   let keysThrough = '-infinity'
 
   async function purgeDispatches(): Promise<void> {
@@ -49,6 +50,19 @@ export function createLogUpkeep(sql: Sql, schema: string): LogUpkeep {
     if (told !== undefined) commandsThrough = told.id as string
   }
 
+  /** Chunks that had their turn; the one that was begun last stays. */
+  async function purgeTurns(): Promise<void> {
+    const [had] = await sql`with gone as (
+        delete from ${s}.turns t using (select d.turn_tag, d.turn_n from ${s}.dispatches d order by d.n desc limit 1) pos
+        where (t.tag, t.n) in (
+          select o.tag, o.n from ${s}.turns o
+          where (o.tag, o.n) > (${turnsThrough.tag}::bigint, ${turnsThrough.n}::bigint) order by o.tag, o.n limit ${ROWS_PER_PURGE})
+          and (t.tag, t.n) < (pos.turn_tag, pos.turn_n)
+        returning t.tag, t.n)
+      select tag, n from gone order by gone.tag desc, gone.n desc limit 1`
+    if (had !== undefined) turnsThrough = { tag: had.tag as number, n: had.n as number }
+  }
+
   async function purgeKeys(): Promise<void> {
     const [row] = await sql`with until as materialized (select ${s}.clock() - interval '8 days' as bound),
       gone as (delete from ${s}.idempotency_keys k using until
@@ -70,6 +84,7 @@ export function createLogUpkeep(sql: Sql, schema: string): LogUpkeep {
     async run() {
       await purgeDispatches()
       await purgeCommands()
+      await purgeTurns()
       await purgeKeys()
       await markTime()
     },

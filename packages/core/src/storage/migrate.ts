@@ -9,7 +9,10 @@ import { fixedSearchPath } from './migrations/0004-search-path.ts'
 import { readers } from './migrations/0005-readers.ts'
 import { storageUpkeep } from './migrations/0006-storage.ts'
 import { anotherLife } from './migrations/0007-another-life.ts'
-import { dispatchInAnyLife } from './migrations/0007-dispatch.ts'
+import { leftOverOfLifeBefore } from './migrations/0007-left-over.ts'
+import { dispatchEvents } from './migrations/0008-dispatch-events.ts'
+import { fairDispatch } from './migrations/0008-fair-dispatch.ts'
+import { turns } from './migrations/0008-turns.ts'
 
 export interface Migration {
   number: number
@@ -32,10 +35,11 @@ export function listMigrations(schema: string): Migration[] {
     { number: 4, name: 'search-path', sql: fixedSearchPath(schema) },
     { number: 5, name: 'readers', sql: readers(schema) },
     { number: 6, name: 'storage-upkeep', sql: storageUpkeep(schema, advisoryKey(schema, 'partitions')) },
+    { number: 7, name: 'another-life', sql: anotherLife(schema) + leftOverOfLifeBefore(schema) },
     {
-      number: 7,
-      name: 'another-life',
-      sql: anotherLife(schema) + dispatchInAnyLife(schema, advisoryKey(schema, 'dispatch')),
+      number: 8,
+      name: 'turns',
+      sql: turns(schema) + dispatchEvents(schema) + fairDispatch(schema, advisoryKey(schema, 'dispatch')),
     },
   ]
 }

@@ -1,9 +1,9 @@
 /**
  * What makes a database that moved go on as if it had not: who may work here at all (`refusal`), which life it is (`life`),
- * and sequences above what exists. `0007-dispatch.ts` is the dispatcher's part of it.
+ * and sequences above what exists. `0007-left-over.ts` is the dispatcher's part of it.
  */
 export function anotherLife(s: string): string {
-  return `${columns(s)}${life(s)}${sequences(s)}${mayWork(s)}${storageStats(s)}`
+  return `${columns(s)}${life(s)}${sequences(s)}${mayWork(s)}`
 }
 
 function columns(s: string): string {
@@ -18,8 +18,6 @@ alter table ${s}.workers add column life text;
 -- transaction ids in it mean nothing here.
 alter table ${s}.dispatches add column xid xid8;
 alter table ${s}.dispatches alter xid set default pg_current_xact_id();
--- The event that key_endpoint belongs to: it may be erased in between.
-alter table ${s}.dispatches add column open_event uuid;
 -- Since the last move: rows of events and commands with a transaction id up to foreign_xid may be of another life …
 alter table ${s}.dispatches add column foreign_xid xid8;
 -- … and are so where their id is below this one.
@@ -99,26 +97,5 @@ begin
   if ${s}.is_replica() then return 'replica'; end if;
   return null;
 end $$;
-`
-}
-
-function storageStats(s: string): string {
-  return /* sql */ `
--- As in 0006, but for transaction ids that copied rows may have.
-create or replace function ${s}.oldest_undispatched() returns timestamptz language sql stable set search_path = pg_catalog, pg_temp as $$
-  with pos as (select d.* from ${s}.dispatches d order by d.n desc limit 1)
-  select min(${s}.id_time(x.id)) from pos cross join lateral (
-    select e.id from pg_snapshot_xip(pos.snap) y cross join lateral (
-      select e.id from ${s}.events e where (e.xid, e.id) >= (y, '00000000-0000-0000-0000-000000000000')
-        and (e.xid, e.id) <= (y, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
-        and (pos.foreign_xid is null or e.xid > pos.foreign_xid)
-        and (pos.key_xid is null or (e.xid, e.id) > (pos.key_xid, pos.key_id)) order by e.xid, e.id limit 1) e
-    union all
-    (select e.id from ${s}.events e
-      where (e.xid, e.id) > (greatest(pg_snapshot_xmax(pos.snap), pos.key_xid),
-        case when pos.key_xid >= pg_snapshot_xmax(pos.snap) then pos.key_id else '00000000-0000-0000-0000-000000000000' end)
-        and (pos.foreign_xid is null or e.xid > pos.foreign_xid)
-      order by e.xid, e.id limit 1)) x
-$$;
 `
 }

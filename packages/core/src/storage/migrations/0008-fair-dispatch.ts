@@ -1,0 +1,338 @@
+/**
+ * The dispatcher's step of 0002 again, for a database that may have moved, and fair between accounts. It knows the name of the
+ * installation that asks; looks whether its position is of this life, and where it is not, dispatches first what was left over.
+ *
+ * In the ordinary case a page is what it was: a thousand events, or two thousand matches, in the order of their commits. Where a
+ * page is full and an account has more than a tenth of it, what it has beyond that is put into `turns`, and as long as something
+ * waits there a page has two halves: events of accounts that nothing waits of, as they are found; and the chunks whose turn it
+ * is. What is found of accounts that wait joins their chunks, so that each account's events keep their order; this is quick, so
+ * that the others' are soon reached behind a million rows of one account.
+ */
+export function fairDispatch(s: string, lockKey: string): string {
+  return /* sql */ `
+drop function ${s}.dispatch(int, int);
+create function ${s}.dispatch(p_max_events int, p_max_matches int, p_installation text default null)
+returns table (n bigint, events int, deliveries int, commands int, more boolean) language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+  pos record;
+  here constant text := ${s}.life();
+  before json;
+  moved boolean := false;
+  -- What the life before left over is being dispatched, and through which of its events it was looked through.
+  left_over boolean;
+  looked_through uuid;
+  cur pg_snapshot;
+  zero constant uuid := '00000000-0000-0000-0000-000000000000';
+  top constant uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+  events_share constant int := greatest(1, p_max_events / 10);
+  matches_share constant int := greatest(1, p_max_matches / 10);
+  seg record;
+  found record;
+  look int;
+  xids xid8[] := '{}';
+  ids uuid[] := '{}';
+  accounts text[] := '{}';
+  types text[] := '{}';
+  keys text[] := '{}';
+  cmds text;
+  n_commands int := 0;
+  replays json;
+  n_events int;
+  full_look boolean;
+  -- Of the events that were read: those that this page makes deliveries of (null: all), and through which one it deals with them.
+  direct int[];
+  through int;
+  made record;
+  sorting boolean;
+  uneven boolean := false;
+  taken boolean[];
+  put int := 0;
+  turn record;
+  turn_tag bigint;
+  turn_n bigint;
+  turn_done int;
+  turns_open int;
+  -- The chunks that this page looks at, how many of their events were done before, and what of them it may take.
+  turn_tags bigint[] := '{}';
+  turn_ns bigint[] := '{}';
+  turn_froms int[] := '{}';
+  turn_sizes int[] := '{}';
+  turn_ids uuid[] := '{}';
+  turn_accounts text[] := '{}';
+  turn_types text[] := '{}';
+  turn_keys text[] := '{}';
+  turns_left int;
+  room bigint;
+  done int := 0;
+  n_deliveries int := 0;
+  last bigint;
+  -- Of the page's own events; those of replays come before.
+  first_seq bigint;
+  open_endpoint int;
+  more_events boolean;
+  windowed boolean;
+  wake_endpoints int[];
+  wake_firsts bigint[];
+  wake_lasts bigint[];
+  oldest uuid;
+begin
+  if not pg_try_advisory_xact_lock(${lockKey}) then
+    return; -- another dispatcher is at it
+  end if;
+  -- After the lock, in a statement of its own: whoever adopts this database holds it.
+  if p_installation is not null
+    and not exists (select from ${s}.installation i where i.name = p_installation and i.adopting is null) then
+    return;
+  end if;
+  select d.*, d.xmin = d.xid::xid native into pos from ${s}.dispatches d order by d.n desc limit 1;
+  cur := coalesce(pos.win, pg_current_snapshot());
+
+  -- Another life: the position was copied, or this cluster is younger than it. Where it was written here, so was all that it speaks
+  -- of, whatever the cluster is called now (pg_upgrade). Of rows that do not say who wrote them, only the cluster's name tells.
+  if pos.native is false or pg_snapshot_xmax(pg_current_snapshot()) < pg_snapshot_xmax(pos.snap)
+    or (pos.native is null and split_part(pos.life, '/', 1) <> split_part(here, '/', 1) and pos.life not like '?%' and here not like '?%') then
+    if ${s}.is_replica() then
+      raise exception 'logical replication still writes into the schema ${s}: nothing is dispatched here before it is ended';
+    end if;
+    moved := true;
+    cur := pg_current_snapshot();
+    before := ${s}.life_before(pos.snap, pos.win, pos.key_xid, pos.key_id, pos.at);
+    -- Moved again before all of that was dispatched: it begins anew. What is repeated changes nothing.
+    pos.rest := coalesce((pos.rest::jsonb || jsonb_build_object('after', pos.rest ->> 'from'))::json, before);
+    pos.snap := cur;
+    pos.win := null; pos.key_xid := null; pos.key_id := null; pos.key_endpoint := null;
+    pos.foreign_xid := greatest(pos.foreign_xid, (select e.xid from ${s}.events e order by e.xid desc limit 1),
+      (select c.xid from ${s}.commands c order by c.xid desc limit 1));
+    pos.floor := ${s}.id_floor(clock_timestamp() - interval '7 days');
+    perform ${s}.raise_sequences();
+    -- What it handed on is dispatched by this very statement.
+    update ${s}.replays r set handed_xid = '0' where r.status = 'running';
+  elsif pos.foreign_xid < pg_snapshot_xmin(pos.snap) then
+    -- The counter has passed whatever was copied: from here on no transaction id is of another life.
+    pos.foreign_xid := null; pos.floor := null;
+  end if;
+
+  sorting := pos.turns_open > 0 or pos.look is not null;
+  look := greatest(pos.look, p_max_events);
+
+  left_over := pos.rest is not null;
+  if left_over then
+    found := ${s}.events_left_over(pos.rest, look);
+    looked_through := coalesce(found.last, (pos.rest ->> 'after')::uuid);
+    if found.ids is not null then
+      ids := found.ids; accounts := found.accounts; types := found.types; keys := found.keys;
+    end if;
+    full_look := found.n >= look;
+  else
+    -- The window: visible in cur, not in pos.snap. Transactions that were open at the last look and are finished now, each
+    -- on its own; then everything newer, cut at the transactions that are open now, so that a look never reads through the
+    -- uncommitted rows of a large transaction.
+    for seg in
+      select lo, lo_id, hi, hi_id from (
+        select y lo, zero lo_id, y hi, top hi_id from pg_snapshot_xip(pos.snap) y where pg_visible_in_snapshot(y, cur)
+        union all
+        select coalesce(lag(v) over (order by v), pg_snapshot_xmax(pos.snap)),
+          case when lag(v) over (order by v) is null then zero else top end, v, zero
+        from (select y v from pg_snapshot_xip(cur) y where y >= pg_snapshot_xmax(pos.snap)
+              union all select pg_snapshot_xmax(cur)) b
+      ) segs order by lo, lo_id
+    loop
+      if pos.key_xid is not null and seg.hi < pos.key_xid then continue; end if;
+      select array_agg(e.xid order by e.xid, e.id) xids, array_agg(e.id order by e.xid, e.id) ids,
+          array_agg(e.account order by e.xid, e.id) accounts, array_agg(e.type order by e.xid, e.id) types,
+          array_agg(e.idempotency_key order by e.xid, e.id) keys into found from (
+        select e.xid, e.id, e.account, e.type, e.idempotency_key from ${s}.events e
+        where (e.xid, e.id) > (
+            case when (seg.lo, seg.lo_id) < (pos.key_xid, pos.key_id) then pos.key_xid else seg.lo end,
+            case when (seg.lo, seg.lo_id) < (pos.key_xid, pos.key_id) then pos.key_id else seg.lo_id end)
+          and (e.xid, e.id) < (seg.hi, seg.hi_id)
+          -- Natively no row is inserted by an older transaction than the one that it names (in a savepoint: by a younger one).
+          and (pos.foreign_xid is null or e.xid > pos.foreign_xid or (e.id >= pos.floor and age(e.xmin) <= age(e.xid::xid)))
+        order by e.xid, e.id limit look - cardinality(ids)) e;
+      if found.ids is not null then
+        xids := xids || found.xids; ids := ids || found.ids; accounts := accounts || found.accounts;
+        types := types || found.types; keys := keys || found.keys;
+      end if;
+      exit when cardinality(ids) >= look;
+    end loop;
+  end if;
+  n_events := cardinality(ids);
+  through := n_events;
+  full_look := coalesce(full_look, n_events >= look);
+
+  -- Commands are few: all of a window's go into its first page. Those of replays are worked off here, the others are for the
+  -- owners of lanes.
+  if pos.key_xid is null and (pos.rest is null or moved) then
+    select (json_agg(json_build_object('id', c.id, 'kind', c.kind, 'endpoint', c.endpoint, 'payload', c.payload)
+          order by c.xid, c.id) filter (where c.kind <> 'replay'))::text,
+        json_agg(json_build_object('endpoint', c.endpoint, 'chunk', c.payload::json) order by c.xid, c.id)
+          filter (where c.kind = 'replay'),
+        count(*)::int into cmds, replays, n_commands
+    from (
+      select c.*, c.xmin inserted from ${s}.commands c
+      where c.xid >= pg_snapshot_xmax(pos.snap) and c.xid < pg_snapshot_xmax(cur) and pg_visible_in_snapshot(c.xid, cur)
+      union all
+      select c.* from pg_snapshot_xip(pos.snap) y cross join lateral (
+        select x.*, x.xmin inserted from ${s}.commands x where x.xid = y offset 0) c
+      where pg_visible_in_snapshot(y, cur)
+    ) c
+    where not moved and (pos.foreign_xid is null or c.xid > pos.foreign_xid
+      or (c.id >= pos.floor and age(c.inserted) <= age(c.xid::xid)));
+    if moved then
+      select x.told, x.replays, x.n into cmds, replays, n_commands from ${s}.commands_left_over(before) x;
+    end if;
+  end if;
+
+  if n_events = 0 and n_commands = 0 and pos.win is null and pos.rest is null and not sorting
+    and pg_snapshot_xmax(cur)::text::numeric - pg_snapshot_xmax(pos.snap)::text::numeric < 500 then
+    return query select pos.n, 0, 0, 0, false;
+    return;
+  end if;
+
+  -- What replays ask for comes before the page's own events: an endpoint may be named twice, the second time with higher
+  -- sequence numbers.
+  last := pos.last_seq;
+  if replays is not null then
+    made := ${s}.dispatch_replays(replays, last);
+    last := made.last_seq;
+    n_deliveries := made.made;
+    wake_endpoints := made.endpoints; wake_firsts := made.firsts; wake_lasts := made.lasts;
+    oldest := made.oldest;
+  end if;
+
+  first_seq := last;
+  if sorting then
+    -- Nothing was found, or only what joins what waits of its account.
+    if n_events = 0 or (accounts = array_fill(accounts[1], array[n_events]) and exists (select from ${s}.turns t
+        where t.account = accounts[1] and (t.tag, t.n) > (pos.turn_tag, pos.turn_n - (pos.turn_done is not null)::int))) then
+      direct := '{}';
+    end if;
+  elsif full_look then
+    uneven := exists (select from unnest(accounts) a group by a having count(*) > events_share);
+  end if;
+  if uneven or (sorting and direct is null) then
+    -- With nothing waiting, the page is theirs; else half of it, so that those who wait get on.
+    select x.direct, x.through into direct, through from ${s}.sort_events(accounts, types, pos.turn_tag,
+      pos.turn_n - (pos.turn_done is not null)::int, case when sorting then greatest(1, p_max_events / 2) else p_max_events end,
+      case when sorting then greatest(1, p_max_matches / 2) else p_max_matches end, events_share, matches_share) x;
+  end if;
+
+  if direct is null then
+    if n_events > 0 then
+      made := ${s}.dispatch_events(ids, accounts, types, keys, last, p_max_matches, false);
+      done := made.done;
+      through := done;
+      -- The page is full of matches. Is this one account's doing? Then what follows of it waits for its turn.
+      if done < n_events and matches_share < (
+        select sum(k.count * (select count(distinct sub.endpoint) from ${s}.subscriptions sub
+          where sub.account = accounts[done + 1] and sub.pattern = any (${s}.patterns(k.type))))
+        from (select u.type, count(*) from unnest(accounts[1:done + 1], types[1:done + 1]) u(account, type)
+          where u.account = accounts[done + 1] group by u.type) k)
+      then
+        direct := array(select generate_series(1, done));
+        while through < n_events and accounts[through + 1] = accounts[done + 1] loop through := through + 1; end loop;
+      end if;
+    end if;
+  elsif cardinality(direct) > 0 then
+    made := ${s}.dispatch_events(array(select ids[o] from unnest(direct) o), array(select accounts[o] from unnest(direct) o),
+      array(select types[o] from unnest(direct) o), array(select keys[o] from unnest(direct) o), last, p_max_matches, false);
+    done := made.done;
+    -- Somebody subscribed after they were sorted: what does not fit any more waits, too.
+    direct := direct[1:done];
+  end if;
+  if done > 0 then
+    last := made.last_seq;
+    n_deliveries := n_deliveries + made.made;
+    wake_endpoints := wake_endpoints || made.endpoints; wake_firsts := wake_firsts || made.firsts;
+    wake_lasts := wake_lasts || made.lasts;
+    oldest := least(oldest, made.oldest);
+  end if;
+
+  room := p_max_matches - (last - first_seq);
+
+  turn_tag := pos.turn_tag; turn_n := pos.turn_n; turn_done := pos.turn_done;
+  if cardinality(direct) < through then
+    taken := array_fill(false, array[n_events]);
+    for o in 1..cardinality(direct) loop taken[direct[o]] := true; end loop;
+    put := ${s}.put_turns(ids, accounts, types, keys, taken, through, turn_tag, turn_n - (turn_done is not null)::int,
+      pos.turns_made, greatest(1, p_max_matches / 8));
+  end if;
+
+  -- The chunks whose turn it is, with what the page has room for.
+  turns_open := pos.turns_open + put;
+  -- An event that a position of before has open, and nothing waits, is made deliveries of anew: those that there are stay as they are.
+  open_endpoint := case when pos.turns_open > 0 then pos.key_endpoint end;
+  if turns_open > 0 and room > 0 and done < p_max_events then
+    turns_left := p_max_events - done;
+    for turn in
+      select t.*, case when (t.tag, t.n) = (turn_tag, turn_n) then coalesce(turn_done, 0) else 0 end done from ${s}.turns t
+      where (t.tag, t.n) > (turn_tag, turn_n - (turn_done is not null)::int) order by t.tag, t.n
+    loop
+      turn_tags := turn_tags || turn.tag; turn_ns := turn_ns || turn.n; turn_froms := turn_froms || turn.done;
+      turn_sizes := turn_sizes || cardinality(turn.ids) - turn.done;
+      turn_ids := turn_ids || turn.ids[turn.done + 1:turn.done + turns_left];
+      turn_types := turn_types || turn.types[turn.done + 1:turn.done + turns_left];
+      turn_accounts := turn_accounts || array_fill(turn.account, array[cardinality(turn_ids) - cardinality(turn_accounts)]);
+      turn_keys := turn_keys || case when turn.keys is not null then turn.keys[turn.done + 1:turn.done + turns_left]
+        else array_fill(null::text, array[cardinality(turn_ids) - cardinality(turn_keys)]) end;
+      turns_left := p_max_events - done - cardinality(turn_ids);
+      exit when turns_left <= 0 or cardinality(turn_ids) >= room;
+    end loop;
+    turns_left := 0;
+    if open_endpoint is null or (select true from ${s}.events e where e.id = turn_ids[1] limit 1) is null then
+      open_endpoint := null;
+      made := ${s}.dispatch_events(turn_ids, turn_accounts, turn_types, turn_keys, last, room, true);
+      turns_left := made.done;
+    end if;
+    if turns_left > 0 then
+      oldest := least(oldest, made.oldest);
+    else
+      -- One event with more matches than there is room for is worked off by itself, endpoint by endpoint.
+      made := ${s}.dispatch_event(turn_ids[1], turn_accounts[1], turn_types[1], coalesce(open_endpoint, 0), last, room);
+      open_endpoint := made.open_endpoint;
+      oldest := least(oldest, turn_ids[1]);
+      turns_left := (open_endpoint is null)::int;
+    end if;
+    done := done + turns_left;
+    last := made.last_seq;
+    n_deliveries := n_deliveries + made.made;
+    wake_endpoints := wake_endpoints || made.endpoints; wake_firsts := wake_firsts || made.firsts;
+    wake_lasts := wake_lasts || made.lasts;
+    for i in 1..cardinality(turn_tags) loop
+      exit when turns_left = 0 and open_endpoint is null;
+      turn_tag := turn_tags[i]; turn_n := turn_ns[i];
+      if turns_left >= turn_sizes[i] then
+        turn_done := null;
+        turns_open := turns_open - 1;
+        turns_left := turns_left - turn_sizes[i];
+      else
+        turn_done := turn_froms[i] + turns_left;
+        exit;
+      end if;
+    end loop;
+  end if;
+
+  more_events := through < n_events or full_look;
+  windowed := more_events and not left_over;
+  if left_over then
+    pos.rest := case when more_events then (pos.rest::jsonb || jsonb_build_object('after',
+      case when through = n_events then looked_through else coalesce(ids[through], (pos.rest ->> 'after')::uuid) end))::json end;
+  end if;
+  -- While what is read goes to those who wait, the next page reads more: this is far quicker than making deliveries.
+  sorting := turns_open > 0 or (more_events and direct is not null);
+  look := case when not sorting then null when through < n_events then greatest(p_max_events, least(look, 2 * through))
+    when more_events then least(2 * look, 16 * p_max_events) else look end;
+  -- The primary key is the fence: a second dispatcher that read the same position fails here, and with it all of the above.
+  insert into ${s}.dispatches (n, life, snap, win, key_xid, key_id, key_endpoint, last_seq, events, deliveries, oldest, endpoints,
+      firsts, lasts, commands, turn_tag, turn_n, turn_done, turns_made, turns_open, look, foreign_xid, floor, rest)
+  values (pos.n + 1, here, case when more_events or left_over then pos.snap else cur end, case when windowed then cur end,
+    case when windowed then coalesce(xids[through], pos.key_xid, '0'::xid8) end,
+    case when windowed then coalesce(ids[through], pos.key_id, zero) end,
+    open_endpoint, last, done, n_deliveries, oldest, wake_endpoints, wake_firsts, wake_lasts, cmds,
+    turn_tag, turn_n, turn_done, pos.turns_made + put, turns_open, look, pos.foreign_xid, pos.floor, pos.rest);
+  return query select pos.n + 1, done, n_deliveries, n_commands, more_events or left_over or turns_open > 0;
+end $$;
+`
+}
