@@ -125,6 +125,42 @@ describe('erasing an account', () => {
   })
 })
 
+describe('what waits for its turn at the dispatcher', () => {
+  const KEYS = Array.from({ length: 20 }, (_, n) => `key-of-770077-${n}`)
+  async function backlog(): Promise<void> {
+    await endpoint('acct-4711', freshPath())
+    for (const key of KEYS) await approve('acct-4711', 770_077, key)
+    await approve('acct-4711', 5, 'key-of-another')
+    for (let pages = 0; pages < 3; pages++) await it.sql`select posthaste.dispatch(4, 4)`
+    expect(await whereFound('acct-4711')).toContainEqual(expect.stringMatching(/^turns/))
+    expect(await whereFound(KEYS.at(-1)!)).toContainEqual(expect.stringMatching(/^turns/))
+  }
+  async function dispatchAll(): Promise<void> {
+    for (let more = true; more; ) {
+      const [look] = await it.sql`select more from posthaste.dispatch(4, 4)`
+      more = look!.more as boolean
+    }
+  }
+
+  test('is nowhere when its account is erased', async () => {
+    await backlog()
+    expect(await it.webhooks.erase({ account: 'acct-4711' })).toMatchObject({ events: 21, endpoints: 1 })
+    expect(await whereFound('acct-4711')).toEqual([])
+    expect(await whereFound('key-of-')).toEqual([])
+    await dispatchAll()
+    expect(await counts()).toMatchObject({ events: 0, deliveries: 0 })
+  })
+
+  test('loses the keys of those events that are erased', async () => {
+    await backlog()
+    expect(await it.webhooks.erase({ member: 'affiliate_id', value: 770_077 })).toMatchObject({ events: 20 })
+    for (const key of KEYS) expect(await whereFound(key)).toEqual([])
+    expect(await whereFound('key-of-another')).not.toEqual([])
+    await dispatchAll()
+    expect(await counts()).toMatchObject({ events: 1, deliveries: 1 })
+  })
+})
+
 describe('erasing what is said of an affiliate', () => {
   test('leaves nothing in any table, and the events about others are delivered, in order', async () => {
     const [path, ordered] = [freshPath(), freshPath()]

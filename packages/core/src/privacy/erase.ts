@@ -4,6 +4,7 @@ import type { Sql } from '../storage/connection.ts'
 import { checkSubject, type DataSubject } from './data-subject.ts'
 import { type ErasedAccount, eraseRest, withdrawEndpoints } from './erase-account.ts'
 import { type ErasedRows, eraseEvents, eraseLateRecords } from './erase-events.ts'
+import { eraseTurns } from './erase-turns.ts'
 import { findEvents } from './subject-events.ts'
 
 /** Rows that this call erased. One that goes on after an interruption counts its own part. */
@@ -37,6 +38,7 @@ export async function erase(options: EraseOptions, given: DataSubject): Promise<
     await eraseEvents(sql, schema, ids, rows)
     options.onChange()
   }
+  await eraseTurns(sql, schema, whole)
   await sendsToEnd(options)
   rows.attempts += await eraseLateRecords(sql, schema)
   if (whole === null) return { ...rows, endpoints: 0, replays: 0, apiAnswers: 0 }
