@@ -64,6 +64,9 @@ async function eraseBatch(
   count.deliveries += ids.length
   count.attempts += attempts.count
   if (ids.length === DELIVERIES_AT_ONCE) return false
+  // The dispatcher may have read them and put them where they wait for their turn: it is to look whether they are there.
+  await tx`update ${s}.installation i set turns_erased = d.turns_made
+    from (select turns_made from ${s}.dispatches order by n desc limit 1) d where i.turns_erased < d.turns_made`
   const keys = await tx`delete from ${s}.idempotency_keys k using ${s}.events e
     where e.id = any (${eventIds}::uuid[]) and k.account = e.account and k.key = e.idempotency_key and k.event_id = e.id`
   await tx`delete from ${s}.duplicates where event_id = any (${eventIds}::uuid[])`

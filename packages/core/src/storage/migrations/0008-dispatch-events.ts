@@ -1,10 +1,10 @@
 /** The parts of the dispatcher's step that make deliveries: of whole events, of one event with many matches, of what replays ask for. */
 export function dispatchEvents(s: string): string {
   return /* sql */ `
--- Makes the deliveries of events, in their order: whole events while they fit into p_max_matches. p_waited: some of them may have
+-- Makes the deliveries of events, in their order: whole events while they fit into p_max_matches. p_erased: some of them may have
 -- been erased since they were read; there is nothing to do for those, and their keys are free.
 create function ${s}.dispatch_events(p_ids uuid[], p_accounts text[], p_types text[], p_keys text[], p_after_seq bigint,
-  p_max_matches bigint, p_waited boolean, out done int, out made int, out last_seq bigint, out endpoints int[], out firsts bigint[],
+  p_max_matches bigint, p_erased boolean, out done int, out made int, out last_seq bigint, out endpoints int[], out firsts bigint[],
   out lasts bigint[], out oldest uuid)
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
@@ -12,7 +12,7 @@ declare
   dups boolean[] := array_fill(false, array[cardinality(p_ids)]);
   gone boolean[];
 begin
-  if p_waited then
+  if p_erased then
     select array_agg(x.gone order by x.ord), array_agg(case when not x.gone then x.key end order by x.ord) into gone, p_keys
       from (select u.key, u.ord, (select true from ${s}.events e where e.id = u.id limit 1) is null gone
         from unnest(p_ids, p_keys) with ordinality u(id, key, ord)) x;

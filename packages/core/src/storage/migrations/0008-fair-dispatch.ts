@@ -282,8 +282,9 @@ begin
     end loop;
     turns_left := 0;
     if open_endpoint is null or (select true from ${s}.events e where e.id = turn_ids[1] limit 1) is null then
+      made := ${s}.dispatch_events(turn_ids, turn_accounts, turn_types, turn_keys, last, room,
+        open_endpoint is not null or exists (select from ${s}.installation i where i.turns_erased >= any (turn_ns)));
       open_endpoint := null;
-      made := ${s}.dispatch_events(turn_ids, turn_accounts, turn_types, turn_keys, last, room, true);
       turns_left := made.done;
     end if;
     if turns_left > 0 then

@@ -42,6 +42,9 @@ alter table ${s}.dispatches
   add turns_open int not null default 0,
   -- How many events the next page looks at, where some of them may have to wait; null in the ordinary case.
   add look int;
+
+-- Of chunks with a number up to this one, events may have been erased: what they name is looked for.
+alter table ${s}.installation add turns_erased bigint not null default 0;
 `
 }
 
