@@ -1,4 +1,5 @@
 /** Erasure and export of one account's, or one affiliate's, data. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { isAbout, needleOf } from '../../packages/core/src/privacy/data-subject.ts'
@@ -117,6 +118,8 @@ describe('erasing an account', () => {
     await until('all to be dispatched', async () => (await counts())!.deliveries === 30)
     const erasing = it.webhooks.erase({ account: 'acct-4711' })
     await until('its events to be gone', async () => (await counts())!.events === 0)
+    // The worker is told by a command, which it heeds within a second; what it sends before that is under way, too.
+    await sleep(1_000)
     receiver.release(200)
     expect(await erasing).toMatchObject({ endpoints: 1, events: 30, deliveries: 30, notSent: 30 })
     expect(receiver.requests(path)).toHaveLength(2)
