@@ -60,3 +60,11 @@ test('one success closes it and forgets the row', () => {
   breaker.failed('b', 0)
   expect(breaker.open).toBe(false)
 })
+
+test('a clock that goes back holds the next probe up by one back-off, not by the step', () => {
+  const breaker = new Breaker({ backoffMs: 10_000, untilMs: 1_000_000 })
+  expect(breaker.waitMs(995_000)).toBe(5_000)
+  expect(breaker.waitMs(100_000)).toBe(10_000)
+  expect(breaker.allows(109_999, 0)).toBe(false)
+  expect(breaker.allows(110_000, 0)).toBe(true)
+})

@@ -36,7 +36,15 @@ export class Breaker {
 
   /** Whether a send may begin: always while closed; while open one probe, when its time has come. */
   allows(nowMs: number, inFlight: number): boolean {
-    return this.#backoffMs === null || (inFlight === 0 && nowMs >= this.#untilMs)
+    return this.#backoffMs === null || (inFlight === 0 && this.waitMs(nowMs) === 0)
+  }
+
+  /** How long until the next probe may go; 0 while closed. */
+  waitMs(nowMs: number): number {
+    if (this.#backoffMs === null) return 0
+    // No probe is further away than a whole back-off, but where the clock went back: then it begins again, once.
+    this.#untilMs = Math.min(this.#untilMs, nowMs + this.#backoffMs)
+    return Math.max(0, this.#untilMs - nowMs)
   }
 
   /** Answers whether this closed it. */

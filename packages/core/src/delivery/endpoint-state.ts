@@ -330,7 +330,7 @@ export class EndpointState {
   waitMs(nowMs: number, monotonicMs: number): number | null {
     if (!this.serving || (this.queued === 0 && !this.unread && !this.retriesWaiting)) return null
     if (nowMs < this.notBeforeMs) return this.notBeforeMs - nowMs
-    if (this.breaker.open && this.inFlight === 0) return Math.max(0, this.breaker.state.untilMs - nowMs)
+    if (this.breaker.open && this.inFlight === 0) return this.breaker.waitMs(nowMs)
     if (this.bucket !== null && this.inFlight < this.#concurrency()) return this.bucket.waitMs(monotonicMs)
     return null
   }
