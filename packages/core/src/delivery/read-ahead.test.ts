@@ -117,6 +117,50 @@ test('what is forgotten while it changes is not kept', () => {
   expect(served.open(ENDPOINT, 1, '00000000-0000-0000-0000-000000000000').config).toBeNull()
 })
 
+test('endpoints that may not send do not keep the others from being read', async () => {
+  const asked: number[] = []
+  const {
+    served,
+    readAhead,
+    state: first,
+    fill,
+  } = start({
+    read: async (requests) => {
+      asked.push(...requests.map(({ endpoint }) => endpoint))
+      return {
+        cut: false,
+        rows: requests.flatMap(({ endpoint, after, limit }) =>
+          Array.from({ length: limit }, (_, n) => ({
+            id: `01a2140d-0000-8000-8000-${String(endpoint * 1_000_000 + after + n + 1).padStart(12, '0')}`,
+            seq: after + n + 1,
+            endpoint,
+            eventId: '01a2140d-0000-7000-8000-000000000001',
+            type: 'link.clicked',
+            dataText: '{}',
+            occurredAtMs: 0,
+            envelope: 0 as const,
+          })),
+        ),
+      }
+    },
+  })
+  readAhead.configure(first, configOf(1), 0)
+  const wake = (endpoint: number) => {
+    const state = served.open(endpoint, 1, '01a2140d-0000-7000-8000-000000000001')
+    readAhead.configure(state, { ...configOf(1), no: endpoint }, 0)
+    state.wake(100_000, '01a2140d-0000-7000-8000-000000000001', null, 0)
+    readAhead.feed(state)
+    return state
+  }
+  for (let endpoint = 1_000; endpoint < 1_600; endpoint++) wake(endpoint)
+  // None of them sends anything: as if they were limited.
+  for (let n = 0; n < 20; n++) await fill()
+  const other = wake(ENDPOINT)
+  await fill()
+  expect(asked).toContain(ENDPOINT)
+  expect(other.fresh.length).toBeGreaterThan(0)
+})
+
 test('while one part of a reading has failed and another goes on, nothing is read a second time', async () => {
   const row = {
     id: '01a2140d-0000-8000-8000-000000000001',

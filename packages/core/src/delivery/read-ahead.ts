@@ -30,6 +30,13 @@ const BYTES_PER_READ = 8_000_000
  */
 const MOST_QUEUED_ROWS = 2_000
 const MOST_QUEUED_CHARACTERS = 16_000_000
+/**
+ * Rows of endpoints that may not send now (backed off, limited, asked to wait) stay queued. Beyond the bounds above whoever has
+ * nothing queued is read all the same, a little at a time, up to this many times as much: else a few hundred such endpoints
+ * would hold up all others.
+ */
+const BEYOND = 10
+const ROWS_BEYOND = 8
 /** With nothing to read the loop sleeps until it is woken. */
 const ASLEEP_MS = 1_000
 
@@ -70,13 +77,20 @@ export class ReadAhead {
     this.#queuedRows--
     this.#queuedCharacters -= characters
     if (state.queued * 2 <= state.readAhead) this.feed(state)
-    if (this.#hungry.size > 0 && this.#queuedRows * 2 < MOST_QUEUED_ROWS) this.#loop?.wake()
+    if (this.#hungry.size === 0) return
+    if (this.#queuedRows * 2 < MOST_QUEUED_ROWS || (state.queued === 0 && this.#hungry.has(state))) this.#loop?.wake()
+  }
+
+  #isFull(times: number): boolean {
+    return this.#queuedRows >= MOST_QUEUED_ROWS * times || this.#queuedCharacters >= MOST_QUEUED_CHARACTERS * times
   }
 
   /** This endpoint may have something to read. */
   feed(state: EndpointState): void {
     if (this.#hungry.has(state) || state.reading || state.unreadable) return
     if (!state.wantsFresh && !state.retriesWaiting && state.config !== null) return
+    // One is enough for the next probe.
+    if (state.breaker.open && state.queued > 0) return
     this.#hungry.add(state)
     this.#loop?.wake()
   }
@@ -135,16 +149,12 @@ export class ReadAhead {
   /** Reads the next deliveries and due retries of the endpoints that have room for more, many in one query each. */
   async #fill(): Promise<number> {
     const { served, configs, clock } = this.#o
-    if (
-      this.#hungry.size === 0 ||
-      this.#queuedRows >= MOST_QUEUED_ROWS ||
-      this.#queuedCharacters >= MOST_QUEUED_CHARACTERS
-    ) {
-      return ASLEEP_MS
-    }
+    if (this.#hungry.size === 0 || this.#isFull(BEYOND)) return ASLEEP_MS
+    const full = this.#isFull(1)
     const epoch = served.epoch
     const chosen: EndpointState[] = []
     for (const state of this.#hungry) {
+      if (full && state.queued > 0) continue
       this.#hungry.delete(state)
       if (served.states.get(state.no) !== state || state.draining) continue
       if (state.config !== null && state.config.state !== 'active') continue
@@ -152,15 +162,16 @@ export class ReadAhead {
       chosen.push(state)
       if (chosen.length >= ENDPOINTS_PER_READ) break
     }
-    if (chosen.length === 0) return this.#hungry.size > 0 ? 0 : ASLEEP_MS
+    if (chosen.length === 0) return this.#hungry.size > 0 && !full ? 0 : ASLEEP_MS
+    const most = full ? ROWS_BEYOND : ROWS_PER_READ
     const watch = served.watchConfigs()
     try {
       const unknown = chosen.filter((state) => state.config === null)
       // Each to its end, also where another one fails: what is still being read would be read, and sent, a second time.
       const [configured, ...read] = await Promise.allSettled([
         unknown.length > 0 ? configs.load(unknown.map((state) => state.no)) : null,
-        this.#readFresh(chosen, epoch),
-        this.#readRetries(chosen, epoch),
+        this.#readFresh(chosen, epoch, most),
+        this.#readRetries(chosen, epoch, most),
       ])
       if (configured.status === 'rejected') throw configured.reason
       const loaded = configured.value
@@ -187,10 +198,10 @@ export class ReadAhead {
     return this.#hungry.size > 0 ? 0 : ASLEEP_MS
   }
 
-  async #readFresh(states: readonly EndpointState[], epoch: number): Promise<void> {
+  async #readFresh(states: readonly EndpointState[], epoch: number, most: number): Promise<void> {
     const wanted = states.filter((state) => state.wantsFresh)
     if (wanted.length === 0) return
-    const share = Math.max(1, Math.floor(ROWS_PER_READ / wanted.length))
+    const share = Math.max(1, Math.min(most, Math.floor(ROWS_PER_READ / wanted.length)))
     let oldest = wanted[0]!.oldest
     const requests = wanted.map((state) => {
       if (state.oldest < oldest) oldest = state.oldest
@@ -216,10 +227,10 @@ export class ReadAhead {
     }
   }
 
-  async #readRetries(states: readonly EndpointState[], epoch: number): Promise<void> {
+  async #readRetries(states: readonly EndpointState[], epoch: number, most: number): Promise<void> {
     const wanted = states.filter((state) => state.retriesWaiting)
     if (wanted.length === 0) return
-    const share = Math.max(1, Math.floor(ROWS_PER_READ / wanted.length))
+    const share = Math.max(1, Math.min(most, Math.floor(ROWS_PER_READ / wanted.length)))
     const requests = wanted.map((state) => ({
       endpoint: state.no,
       ...(state.retryKey ?? RETRIES_FROM_START),
