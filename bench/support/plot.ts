@@ -38,6 +38,7 @@ export function drawCurves(title: string, curves: readonly Curve[], stepSeconds:
   <text x="${LEFT + 8 + index * 170}" y="${TOP - 8}" fill="${colour}">${name}</text>`
   })
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12">
+  <title>${title}</title>
   <rect width="${WIDTH}" height="${HEIGHT}" fill="#ffffff"/>
   <text x="${LEFT + 8}" y="16" font-weight="bold">${title}</text>
 ${[...grid, ...ticks, ...lines].join('\n')}
