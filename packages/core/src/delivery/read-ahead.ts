@@ -89,8 +89,6 @@ export class ReadAhead {
   feed(state: EndpointState): void {
     if (this.#hungry.has(state) || state.reading || state.unreadable) return
     if (!state.wantsFresh && !state.retriesWaiting && state.config !== null) return
-    // One is enough for the next probe.
-    if (state.breaker.open && state.queued > 0) return
     this.#hungry.add(state)
     this.#loop?.wake()
   }
@@ -158,6 +156,11 @@ export class ReadAhead {
       this.#hungry.delete(state)
       if (served.states.get(state.no) !== state || state.draining) continue
       if (state.config !== null && state.config.state !== 'active') continue
+      if (state.breaker.open && state.queued > 0) {
+        // One is enough for the next probe, whose time may have come.
+        this.#o.onReady(state)
+        continue
+      }
       state.reading = true
       chosen.push(state)
       if (chosen.length >= ENDPOINTS_PER_READ) break
