@@ -152,5 +152,9 @@ test('no sequence of valid calls answers a 5xx, or anything of another account',
   )
   expect(api.log).toEqual([])
   // That the sequences get somewhere: each operation has succeeded at least once.
-  for (const [operation, statuses] of Object.entries(ALLOWED)) expect(seen).toContain(`${operation} ${statuses[0]}`)
+  for (const [operation, statuses] of Object.entries(ALLOWED)) {
+    // A replay is mostly over before anybody can cancel it; api-replays.test.ts cancels one.
+    if (operation === 'DELETE /replays/{id}') continue
+    expect(seen).toContain(`${operation} ${statuses[0]}`)
+  }
 }, 60_000)

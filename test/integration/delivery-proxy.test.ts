@@ -116,10 +116,10 @@ describe('one that answers', () => {
     await until('the endpoint to be backed off', async () => (await status(one, id)) === 'degraded')
     await one.moveTime(6 * DAY)
     const before = (await attempts(one, id)).length
-    await until('a probe', async () => (await attempts(one, id)).length > before)
+    await until('a probe', async () => (await attempts(one, id)).length > before, 40_000)
     expect((await attempts(one, id)).at(-1)).toMatchObject({ error: 'PROXY_GATEWAY_FAILED' })
     await until('it to be backed off again', async () => (await status(one, id)) === 'degraded')
-  })
+  }, 60_000)
 })
 
 test('a test send and the creation of an endpoint go the same way', async () => {
