@@ -53,15 +53,17 @@ test('its event is dispatched within a second of the commit, once, and no look i
 
   // An account that nobody subscribes to: what passes is looked at and makes no delivery. Idle looks in between.
   const busy: number[] = []
+  // The smaller of two in turn: after an ANALYZE of its own accord a look plans anew, and reads the catalogue for that.
+  const lookInBetween = async () => Math.min(await buffersOfALook(), await buffersOfALook())
   for (let done = 0; done < OTHERS; done += PER_TRANSACTION) {
     await host.sql`insert into posthaste.events (account, type, data)
       select 'nobody', 'test.happened', '{"n":0}' from generate_series(1, ${PER_TRANSACTION}::int)`
     if (done % (PER_TRANSACTION * 20) > 0) continue
     await host.dispatched(120_000)
-    busy.push(await buffersOfALook())
+    busy.push(await lookInBetween())
   }
   await host.dispatched(120_000)
-  busy.push(await buffersOfALook())
+  busy.push(await lookInBetween())
   expect(receiver.requests('/late')).toHaveLength(0)
   expect(Math.max(...busy), `at first ${quiet.join(', ')}; in between ${busy.join(', ')}`).toBeLessThanOrEqual(bound)
 
