@@ -36,12 +36,14 @@ export async function runOnEdge(file: URL, env: Record<string, string>, requests
 
 async function load(file: URL, log: string[]): Promise<{ fetch(request: Request, env: unknown): Promise<Response> }> {
   const context = createContext({ ...GLOBALS, console: { log: (line: unknown) => log.push(String(line)) } })
-  const modules = new Map<string, Module>()
-  const read = async (url: URL): Promise<Module> => {
+  // Promises, so that two modules that import a third at the same time get the same one, and its classes are the same class.
+  const modules = new Map<string, Promise<Module>>()
+  const read = (url: URL): Promise<Module> => {
     const known = modules.get(url.href)
     if (known !== undefined) return known
-    const code = stripTypeScriptTypes(await readFile(url, 'utf8'))
-    const made = new SourceTextModule(code, { context, identifier: url.href })
+    const made = readFile(url, 'utf8').then(
+      (code) => new SourceTextModule(stripTypeScriptTypes(code), { context, identifier: url.href }),
+    )
     modules.set(url.href, made)
     return made
   }
