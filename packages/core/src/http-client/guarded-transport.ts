@@ -47,9 +47,36 @@ function positiveOrZero(ask: () => number): number {
   }
 }
 
+/** Of the right form, and within what the log can hold: what cannot be recorded would be tried to be recorded for ever. */
 function isResult(result: unknown): result is OutboundResult {
-  const { kind, timings, statusCode, headers, code, message } = (result ?? {}) as Record<string, unknown>
-  if (typeof (timings as { total?: unknown } | null | undefined)?.total !== 'number') return false
+  const { kind, timings, code, message, ...answer } = (result ?? {}) as Record<string, unknown>
+  if (!areTimings(timings)) return false
   if (kind === 'error') return typeof code === 'string' && typeof message === 'string'
-  return kind === 'response' && Number.isInteger(statusCode) && typeof headers === 'object' && headers !== null
+  if (kind !== 'response' || !isStatusCode(answer.statusCode)) return false
+  return areHeaders(answer.headers) && isTextOrNone(answer.excerpt) && isTextOrNone(answer.retryAfter)
+}
+
+function areHeaders(headers: unknown): boolean {
+  if (typeof headers !== 'object' || headers === null) return false
+  return Object.values(headers).every((value) => typeof value === 'string')
+}
+
+function isTextOrNone(value: unknown): boolean {
+  return value == null || typeof value === 'string'
+}
+
+/** Three digits (RFC 9110 section 15). */
+function isStatusCode(value: unknown): boolean {
+  return Number.isInteger(value) && (value as number) >= 100 && (value as number) <= 999
+}
+
+function areTimings(timings: unknown): boolean {
+  if (typeof timings !== 'object' || timings === null) return false
+  const { total, dns, connect, tls, firstByte } = timings as Record<string, unknown>
+  return isDuration(total) && [dns, connect, tls, firstByte].every((value) => value == null || isDuration(value))
+}
+
+/** In ms; a deadline is never a year. */
+function isDuration(value: unknown): boolean {
+  return typeof value === 'number' && value >= 0 && value < 365 * 86_400_000
 }
