@@ -1,7 +1,8 @@
 /** A record that is carried out twice, the second time after what followed from it: as a lost connection may have it. */
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { EndpointState } from '../../packages/core/src/delivery/endpoint-state.ts'
-import { createRecorder, type Outcome } from '../../packages/core/src/delivery/recorder.ts'
+import type { Outcome } from '../../packages/core/src/delivery/recorded-outcome.ts'
+import { createRecorder } from '../../packages/core/src/delivery/recorder.ts'
 import { connect, type Sql } from '../../packages/core/src/storage/connection.ts'
 import { type UnderTest, underTest } from '../support/webhooks-under-test.ts'
 

@@ -6,7 +6,7 @@ import type { Attempt } from './attempt.ts'
 import type { DeliveryItem, EndpointState } from './endpoint-state.ts'
 import type { EndpointWriter } from './endpoint-writer.ts'
 import { countsForDisabling, isOwnFailure, judge, retryAfterMs, saysDown } from './outcome.ts'
-import type { Outcome } from './recorder.ts'
+import type { Outcome } from './recorded-outcome.ts'
 import type { RetrySchedule } from './retry-schedule.ts'
 
 export interface AttemptFollowUpOptions {

@@ -1,25 +1,7 @@
 import { laneOf } from '../lanes/lane-number.ts'
 import type { Sql } from '../storage/connection.ts'
-import type { Attempt } from './attempt.ts'
-import type { DeliveryItem } from './endpoint-state.ts'
-
-/** One finished attempt and what it changes in `retries`. */
-export interface Outcome {
-  item: DeliveryItem
-  /** As they were when the attempt was made; the item itself may have gone on. */
-  retryStep: number | null
-  step: number | null
-  attempt: Attempt
-  succeeded: boolean
-  /** Nothing follows by itself. */
-  final: boolean
-  /** It is being sent again at once: this attempt does not end it. */
-  again: boolean
-  /** Due again: which step, in how many ms. Null: nothing is due. */
-  next: { step: number; delayMs: number } | null
-  /** Somebody asked for it, beside the schedule: a success ends the retry that waits, a failure only changes its number. */
-  besideSchedule: boolean
-}
+import { isPlainSuccess, plainSuccessArrays, plainSuccessRows } from './plain-successes.ts'
+import type { Outcome } from './recorded-outcome.ts'
 
 /** A retry that was written: when it is due, in ms since 1970 by the database's clock. */
 export interface WrittenRetry {
@@ -49,6 +31,12 @@ export function createRecorder(sql: Sql, schema: string): Recorder {
     r as materialized (select x.* from me, json_to_recordset($2::text::json) x(
       d uuid, n int, e int, o smallint, f boolean, st smallint, c smallint, at float8, td real, tc real, tt real, tf real,
       t real, g text, er text, de text, rh text, rx text, rs smallint, nx smallint, nd float8, ln smallint, sq bigint, ev uuid, m boolean)),
+    plain as (
+      insert into ${s}.attempts (delivery_id, number, endpoint, seq, outcome, final, step, status, at, dns_ms, connect_ms, tls_ms,
+        first_byte_ms, total_ms, signatures)
+      select delivery_id, number, endpoint, seq, ${SUCCEEDED}, true, step, status, to_timestamp(at / 1000), dns, connect, tls,
+        first_byte, total, decode(signatures, 'hex') from me, ${plainSuccessRows(3)}
+      on conflict do nothing),
     written as (
       insert into ${s}.attempts (delivery_id, number, endpoint, seq, outcome, final, step, status, at, dns_ms, connect_ms, tls_ms,
         first_byte_ms, total_ms, signatures, error, detail, response_headers, response_excerpt)
@@ -72,7 +60,11 @@ export function createRecorder(sql: Sql, schema: string): Recorder {
       cross join lateral (select x.* from ${s}.retries x where x.delivery_id = before.d and x.step = before.nx limit 1) q`
   return {
     async record(token, outcomes, keepResponses) {
-      const rows = await sql.unsafe(statement, [token, toJson(outcomes, keepResponses)], { prepare: true })
+      const plain = outcomes.filter((outcome) => isPlainSuccess(outcome, keepResponses))
+      const others =
+        plain.length === outcomes.length ? [] : outcomes.filter((outcome) => !isPlainSuccess(outcome, keepResponses))
+      const values = [token, toJson(others, keepResponses), ...plainSuccessArrays(plain)]
+      const rows = await sql.unsafe(statement, values, { prepare: true })
       let alive = false
       const written: WrittenRetry[] = []
       for (const row of rows) {

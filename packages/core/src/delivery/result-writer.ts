@@ -2,7 +2,8 @@ import type { Loops } from '../background-loop.ts'
 import { errorFields, type Logger } from '../logger.ts'
 import type { DeliveryItem } from './endpoint-state.ts'
 import { Queue } from './queue.ts'
-import type { Outcome, Recorder, WrittenRetry } from './recorder.ts'
+import type { Outcome } from './recorded-outcome.ts'
+import type { Recorder, WrittenRetry } from './recorder.ts'
 
 export interface ResultWriterOptions {
   recorder: Recorder
