@@ -219,8 +219,9 @@ async function startOurs(sql: postgres.Sql, database: BenchDatabase, port: numbe
 async function startOther(kind: QueueKind, database: BenchDatabase, port: number): Promise<Contender> {
   const file = new URL('../processes/other-queue.ts', import.meta.url)
   const [worker, host] = [await startChild<OtherQueue>(file), await startChild<OtherQueue>(file)]
-  await worker.call.configure({ url: database.url, kind, port, migrate: true })
-  await host.call.configure({ url: database.url, kind, port, migrate: false })
+  const options = { url: database.url, kind, port, fast: true }
+  await worker.call.configure({ ...options, migrate: true })
+  await host.call.configure({ ...options, migrate: false })
   await worker.call.start()
   return {
     emitSteadily: (load) => host.call.emitSteadily(load),
