@@ -18,6 +18,7 @@ import { storage } from './scenarios/storage.ts'
 import { types } from './scenarios/types.ts'
 import { workers } from './scenarios/workers.ts'
 import { startBenchPostgres } from './support/bench-database.ts'
+import { buildProcesses } from './support/built-processes.ts'
 import { canMeasureUsage } from './support/process-usage.ts'
 
 const SCENARIOS: readonly Scenario[] = [emit, drain, latency, workers, backlog, bursts, hanging, types, size, storage]
@@ -72,6 +73,7 @@ const checkout = resolve(import.meta.dirname, '..')
 const profileFolder = values.profile ? join(checkout, '.tmp', 'bench-profiles') : null
 if (profileFolder !== null) mkdirSync(profileFolder, { recursive: true })
 
+await buildProcesses()
 const postgres = await startBenchPostgres(values.durable, values['log-statements'])
 const machine = {
   cpu: cpus()[0]?.model ?? 'unknown',

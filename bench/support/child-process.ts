@@ -1,6 +1,7 @@
 /** A process of the benchmark beside its main one, whose functions the main one calls. */
 import { fork, type Serializable } from 'node:child_process'
 import { once } from 'node:events'
+import { builtProcess, childOptions } from './built-processes.ts'
 
 type Methods = Record<string, (params: never) => unknown>
 
@@ -18,9 +19,12 @@ export interface Child<M extends Methods> {
 
 type Answer = { id: number; result: unknown } | { id: number; error: string } | { ready: true }
 
-/** Starts a process file and waits until it serves. `execArgv` comes after those of this process. */
+/** Starts a process file, as it was built, and waits until it serves. `execArgv` comes after those of this process. */
 export async function startChild<M extends Methods>(file: URL, execArgv: readonly string[] = []): Promise<Child<M>> {
-  const child = fork(file, { execArgv: [...process.execArgv, ...execArgv], serialization: 'advanced' })
+  const child = fork(builtProcess(file), {
+    execArgv: [...childOptions(process.execArgv), ...execArgv],
+    serialization: 'advanced',
+  })
   const waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>()
   let next = 0
   let failed: Error | null = null
