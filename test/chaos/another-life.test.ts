@@ -85,3 +85,38 @@ test('set back by a while, the cluster being the same: nothing that was committe
   // Their records are lost, so they are sent once more; no event is missing.
   expect(numbers('/back')).toEqual([1, 2, 3, 3, 4, 4, 5, 5, 6, 7])
 })
+
+test('a subscription begins to fill it: they stop, what is under way is recorded, and they go on when it is over', async () => {
+  const told: string[] = []
+  it.webhooks.events.on('delivery.paused', ({ reason }) => void told.push(reason))
+  it.webhooks.events.on('delivery.resumed', () => void told.push('resumed'))
+  const fill = (yes: boolean) =>
+    it.sql.unsafe(`create or replace function posthaste.is_replica() returns boolean language sql stable
+      as $$ select ${yes} $$`)
+  receiver.answer('/filled', ({ data, attempt }) => (data.n === 2 && attempt === 1 ? 'hang' : 200))
+  await it.endpoint(receiver.url('/filled'))
+  await it.webhooks.start()
+  await it.emit(1, 2)
+  await receiver.received('/filled', 2, SLOW_MACHINE_MS)
+  await fill(true)
+  await until('lanes to be given up', async () => {
+    return (await it.sql`select from posthaste.lanes where token is null`).length > 0
+  })
+  receiver.release(200, '/filled')
+  await until('it to be said', () => told.length > 0, SLOW_MACHINE_MS)
+  expect(told).toEqual(['replica'])
+  expect(it.log.join()).toContain('Logical replication still writes')
+  // All that were sent are recorded, and nothing else happens here: no dispatch, no send.
+  expect(await it.sql`select from posthaste.attempts`).toHaveLength(2)
+  await it.emit(3)
+  await until('a look at whether it may go on', async () => {
+    const [row] = await it.sql`select count(*)::int n from posthaste.workers where not fenced`
+    return row!.n === 0
+  })
+  expect(await it.sql`select from posthaste.deliveries`).toHaveLength(2)
+  await fill(false)
+  await receiver.received('/filled', 3, SLOW_MACHINE_MS)
+  await it.settled(SLOW_MACHINE_MS)
+  expect(told).toEqual(['replica', 'resumed'])
+  expect(numbers('/filled').filter((n) => n !== 2)).toEqual([1, 3])
+})

@@ -1,7 +1,8 @@
-/** The database moves to another cluster in the middle of things: nothing is lost, and nothing is sent again. */
+/** The database moves to another cluster in the middle of things, as docs/upgrading.md says: nothing is lost, or sent again. */
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { existsSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import postgres from 'postgres'
@@ -9,12 +10,13 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { connect } from '../../packages/core/src/storage/connection.ts'
 import { migrate } from '../../packages/core/src/storage/migrate.ts'
 import { startPostgres } from '../support/embedded-postgres.ts'
-import { burn, EACH_ONCE, goOn, settleIn } from '../support/moving-house.ts'
+import { burn, EACH_ONCE, goOn, open, settleIn } from '../support/moving-house.ts'
 import { choosePostgresUser, reachableTemporaryFolder } from '../support/postgres-binaries.ts'
 import { makeFolder, processOptions } from '../support/postgres-cluster.ts'
 import { findPostgres, startPostgresVersion } from '../support/postgres-version.ts'
 import { startWatchdog } from '../support/postgres-watchdog.ts'
 import { type Receiver, startReceiver } from '../support/receiver.ts'
+import { runSnippet, type Snippet, snippetsOf } from '../support/snippets.ts'
 import { until } from '../support/until.ts'
 
 let receiver: Receiver
@@ -43,13 +45,30 @@ async function withSql<T>(url: string, work: (sql: postgres.Sql) => Promise<T>):
   }
 }
 
+/** The one block of the guide in which this text is. */
+function block(text: string): string {
+  const found: Snippet[] = snippetsOf('docs/upgrading.md').filter(({ code }) => code.includes(text))
+  expect(found).toHaveLength(1)
+  return found[0]!.code
+}
+
+/** Of that block, what is for this server: below a comment that names it. */
+function statementFor(server: 'old' | 'new', text: string): string {
+  const parts = block(text).split(/^(?=-- (?:old|new) server)/m)
+  const found = parts.filter((part) => part.startsWith(`-- ${server} server`))
+  expect(found).toHaveLength(1)
+  return found[0]!
+}
+
 /** Our schema without a row in it. */
 async function emptySchema(url: string): Promise<void> {
   const sql = connect(url, 1)
   await migrate(sql, 'posthaste', 'test')
   await sql.end()
   await withSql(url, async (client) => {
-    for (const table of await tables(client)) await client.unsafe(`truncate posthaste.${table}`)
+    await client.unsafe(statementFor('new', 'truncate'))
+    for (const table of await tables(client))
+      expect(await client.unsafe(`select from posthaste.${table}`)).toHaveLength(0)
   })
 }
 
@@ -57,6 +76,11 @@ async function tables(sql: postgres.Sql): Promise<string[]> {
   const rows = await sql`select c.relname from pg_class c where c.relnamespace = 'posthaste'::regnamespace
     and c.relkind in ('r', 'p') and not c.relispartition order by 1`
   return rows.map((row) => row.relname as string)
+}
+
+/** As the guide has it, but for where the old server is. */
+function subscribeTo(url: string): string {
+  return statementFor('new', 'create publication').replace("'host=old.example dbname=shop'", `'${url}'`)
 }
 
 // Old transaction ids above those of the new cluster, which then comes by them; and below.
@@ -94,28 +118,82 @@ describe.each([
     await source.end()
     const house = await withSql(to.url, async (fresh) => {
       const settled = await withSql(from.url, async (old) => {
-        await old`create publication move for tables in schema posthaste with (publish_via_partition_root = true)`
-        await fresh.unsafe(`create subscription move connection '${from.url}' publication move`)
+        await old.unsafe(statementFor('old', 'create publication'))
+        await fresh.unsafe(subscribeTo(from.url))
         return await settleIn(from.url, receiver)
       })
+      const isDone = async (sql: postgres.Sql, server: 'old' | 'new') =>
+        (await sql.unsafe(statementFor(server, 'srsubstate')))[0]!.done === true
       await until(
         'the subscriber to have all',
-        async () => {
-          const count = (sql: postgres.Sql) => sql`select (select count(*) from posthaste.events)::int e,
-            (select count(*) from posthaste.replays)::int r, (select count(*) from posthaste.commands)::int c,
-            (select count(*) from posthaste.attempts)::int a, (select count(*) from posthaste.dispatches)::int d`
-          return JSON.stringify(await withSql(from.url, count)) === JSON.stringify(await count(fresh))
-        },
+        async () => (await isDone(fresh, 'new')) && (await withSql(from.url, (old) => isDone(old, 'old'))),
         60_000,
       )
       const [still] = await fresh`select posthaste.refusal('test') reason`
       expect(still!.reason).toBe('replica')
       await expect(fresh`select * from posthaste.dispatch(1000, 2000, 'test')`).rejects.toThrow('logical replication')
-      await fresh`drop subscription move`
+      await fresh.unsafe(statementFor('new', 'drop subscription'))
       return settled
     })
     expect(await goOn(to.url, receiver, house)).toMatchObject(EACH_ONCE)
   })
+})
+
+test('a subscription that was stopped too early: the worker makes way for what is late, and a replay of missing brings it', async () => {
+  const settings = { wal_level: 'logical' }
+  const [from, to] = [await server({ settings }), await server({ settings })]
+  await burn(to.url, 3_000)
+  await emptySchema(to.url)
+  const old = open(from.url)
+  await old.migrate()
+  const { id } = await old.endpoints.create('default', { url: receiver.url('/early'), events: ['test.happened'] })
+  await withSql(from.url, async (sql) => {
+    await sql.unsafe(statementFor('old', 'create publication'))
+  })
+  const here = open(to.url)
+  const told: string[] = []
+  here.events.on('delivery.paused', ({ reason }) => void told.push(reason))
+  here.events.on('delivery.resumed', () => void told.push('resumed'))
+  const heard = () => receiver.requests('/early').map(({ data }) => data.n as number)
+  try {
+    await withSql(to.url, async (sql) => {
+      await sql.unsafe(subscribeTo(from.url))
+      const arrived = (count: number) =>
+        until('the events to arrive', async () => (await sql`select from posthaste.events`).length === count, 60_000)
+      await until(
+        'the endpoint to arrive',
+        async () => (await sql`select from posthaste.subscriptions`).length === 1,
+        60_000,
+      )
+      await old.emit('test.happened', { n: 1 }, { tx: 'own' })
+      await arrived(1)
+      await sql`alter subscription posthaste disable`
+      await here.start()
+      await here.emit('test.happened', { n: 2 }, { tx: 'own' })
+      await until('both to be sent', () => heard().length === 2, 60_000)
+
+      await old.emit('test.happened', { n: 3 }, { tx: 'own' })
+      await sql`alter subscription posthaste enable`
+      await until('the worker to make way', () => told.includes('replica'), 60_000)
+      await arrived(3)
+      await here.emit('test.happened', { n: 4 }, { tx: 'own' })
+      await sql.unsafe(statementFor('new', 'drop subscription'))
+      await until('it to go on', () => heard().includes(4), 60_000)
+      expect(told.slice(-2)).toEqual(['replica', 'resumed'])
+      expect(heard().toSorted()).toEqual([1, 2, 4])
+
+      await runSnippet(block("which: 'missing'"), {
+        webhooks: here,
+        account: 'default',
+        endpointId: id,
+        since: '2020-01-01T00:00:00Z',
+      })
+      await until('what was late', () => heard().includes(3), 60_000)
+      expect(heard().toSorted()).toEqual([1, 2, 3, 4])
+    })
+  } finally {
+    await Promise.all([old.stop(), here.stop()])
+  }
 })
 
 const clientBinaries = [15, 16, 17, 18].map((major) => ({ major, bin: `/usr/lib/postgresql/${major}/bin` }))
@@ -131,13 +209,16 @@ test.skipIf(dumping === undefined)('by pg_dump and psql, to a newer version', as
   const to = await server()
   await burn(from.url, 3_000)
   const house = await settleIn(from.url, receiver)
-  const dump = execFileSync(join(bin, 'pg_dump'), ['--dbname', from.url, '--schema', 'posthaste'], {
-    maxBuffer: 100_000_000,
-  })
-  execFileSync(join(bin, 'psql'), ['--dbname', to.url, '--set', 'ON_ERROR_STOP=1', '--quiet'], {
-    input: dump,
-    stdio: ['pipe', 'ignore', 'inherit'],
-  })
+  const folder = mkdtempSync(join(tmpdir(), 'posthaste-dump-'))
+  try {
+    execFileSync('sh', ['-e', '-c', block('pg_dump')], {
+      cwd: folder,
+      env: { PATH: `${bin}:${process.env.PATH}`, OLD: from.url, NEW: to.url },
+      stdio: ['ignore', 'ignore', 'inherit'],
+    })
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
   expect(await goOn(to.url, receiver, house)).toMatchObject(EACH_ONCE)
 })
 

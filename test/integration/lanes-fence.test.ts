@@ -62,7 +62,7 @@ describe('a fenced worker', () => {
     const token = (await store.register('stale', 'test')) as number
     expect(await store.takeIdle(token, 3)).toHaveLength(3)
     expect(await recorder.record(token, [outcome(1)], 'failed')).toHaveLength(1)
-    expect(await store.renew(token, 0, [0, 1, 2], [4, 5, 6])).toBeGreaterThan(0)
+    expect(await store.renew(token, 0, [0, 1, 2], [4, 5, 6])).toEqual({ seq: expect.any(Number), replica: false })
     expect(await store.fence(token)).toBe(3)
     // What it had said of its positions is where the next owner begins.
     const positions = await sql`select lane, position from posthaste.lanes where lane < 4 order by lane`
@@ -90,7 +90,7 @@ describe('a fenced worker', () => {
     await sql`update posthaste.workers set life = 'another/00000001'`
     expect(await createRecorder(sql, SCHEMA).record(token, [outcome(3)], 'failed')).toBeNull()
     expect(await createEndpointWriter(sql, SCHEMA).dropBacklogs(token, [1])).toBe(false)
-    expect(await store.renew(token, renewal as number, [0], [9])).toBeNull()
+    expect(await store.renew(token, renewal!.seq, [0], [9])).toBeNull()
     expect(await store.takeIdle(token, 3)).toEqual([])
     expect((await store.listWorkers()).map(({ gone }) => gone)).toEqual([true])
     await sql`truncate posthaste.workers, posthaste.renewals`

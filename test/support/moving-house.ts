@@ -20,7 +20,8 @@ function numbers(from: number, through: number): number[] {
   return Array.from({ length: through - from + 1 }, (_, index) => from + index)
 }
 
-function open(url: string, log: string[] = []): TestWebhooks {
+/** The installation as it is on the old server and on the new one. */
+export function open(url: string, log: string[] = []): TestWebhooks {
   const write = (message: string, fields?: Record<string, unknown>) =>
     void log.push(`${message} ${JSON.stringify(fields)}`)
   return createWebhooks(

@@ -99,9 +99,11 @@ export function createLaneKeeper(options: LaneKeeperOptions): LaneKeeper {
     const { lanes, positions } = holder.positions()
     const renewed = await store.renew(token, renewal, lanes, positions)
     if (renewed !== null) {
-      renewal = renewed
+      renewal = renewed.seq
       lease.renewed(askedAt)
       renewDueAt = askedAt + renewMs
+      // Rows that arrive by it are passed over where somebody dispatches already. Nobody is fenced: what is under way is recorded.
+      if (renewed.replica) options.onRefused()
     } else {
       fenced = true
     }

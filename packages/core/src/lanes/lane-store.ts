@@ -7,6 +7,12 @@ export interface TakenLane {
   position: number
 }
 
+export interface Renewed {
+  seq: number
+  /** Logical replication writes into our tables: the database that they come from is the one that sends. */
+  replica: boolean
+}
+
 export interface WorkerSeen {
   token: number
   /** The newest renewal, or 0 before the first. */
@@ -23,7 +29,12 @@ export interface LaneStore {
    * Renews the lease and notes the positions of all lanes held. `previous` is the renewal before, 0 at first. Null: this worker
    * was fenced, or that renewal is gone, because the database was set back to an earlier state.
    */
-  renew(token: number, previous: number, lanes: readonly number[], positions: readonly number[]): Promise<number | null>
+  renew(
+    token: number,
+    previous: number,
+    lanes: readonly number[],
+    positions: readonly number[],
+  ): Promise<Renewed | null>
   /** Takes up to `count` lanes that nobody owns, or `only` that one. */
   takeIdle(token: number, count: number, only?: number): Promise<TakenLane[]>
   /** The lanes that are this worker's in the database, at the positions they were taken at. */
@@ -55,8 +66,8 @@ export function createLaneStore(sql: Sql, schema: string, installation: string):
         select token, ${lanes as number[]}::smallint[], ${positions as number[]}::bigint[] from me
         where ${previous}::bigint = 0
           or exists (select 1 from ${s}.renewals r where r.token = me.token and r.seq = ${previous}::bigint)
-        returning seq`
-      return (rows[0]?.seq as number | undefined) ?? null
+        returning seq, ${s}.is_replica() replica`
+      return (rows[0] as Renewed | undefined) ?? null
     },
 
     async takeIdle(token, count, only) {

@@ -77,10 +77,12 @@ end $$;
 
 function mayWork(s: string): string {
   return /* sql */ `
+-- Disabling does not interrupt a transaction that is being applied: its worker ends after that one, and so does the replication.
 create function ${s}.is_replica() returns boolean language sql stable set search_path = pg_catalog, pg_temp as $$
   select exists (
     select from pg_subscription x join pg_subscription_rel r on r.srsubid = x.oid join pg_class c on c.oid = r.srrelid
-    where x.subenabled and x.subdbid = (select d.oid from pg_database d where d.datname = current_database())
+    where (x.subenabled or exists (select from pg_stat_subscription w where w.subid = x.oid and w.pid is not null))
+      and x.subdbid = (select d.oid from pg_database d where d.datname = current_database())
       and c.relnamespace = '${s}'::regnamespace)
 $$;
 
