@@ -1,18 +1,22 @@
 /** The README's program runs as it stands there, against a real Postgres and a real receiver. */
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process'
 import { createHmac } from 'node:crypto'
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { affiliateEvents } from '@posthaste/core'
 import postgres from 'postgres'
 import { afterAll, expect, test } from 'vitest'
 import { createTestDatabase } from '../support/postgres.ts'
+import { snippetsOf } from '../support/snippets.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const program = readFileSync(`${root}examples/express/src/quickstart.ts`, 'utf8')
 const copy = `${root}examples/express/.tmp/quickstart-${process.pid}.ts`
 const children: ChildProcess[] = []
+const hasCurl = spawnSync('curl', ['--version']).status === 0
 
 afterAll(() => {
   for (const child of children) child.kill('SIGKILL')
@@ -78,6 +82,15 @@ test('a payout that is processed over HTTP becomes a signed POST', { timeout: 40
   )
   expect(created.status).toBe(201)
   expect((await fetch(api)).status).toBe(401)
+  if (hasCurl) {
+    const [command = ''] = snippetsOf('README.md', 'sh')
+      .filter(({ code }) => code.startsWith('curl '))
+      .map(({ code }) => code)
+    const { stdout } = await promisify(execFile)('sh', ['-c', command.replace('localhost:3000', `127.0.0.1:${port}`)], {
+      env: { ...process.env, API_KEY: 'sk_live_your_api_key' },
+    })
+    expect(JSON.parse(stdout)).toMatchObject({ url: 'https://your-app.com/webhooks/affiliate', active: true })
+  }
 
   const processed = await fetch(`http://127.0.0.1:${port}/payouts/31/process`, { method: 'POST' })
   expect(processed.status).toBe(200)
@@ -87,6 +100,10 @@ test('a payout that is processed over HTTP becomes a signed POST', { timeout: 40
   const { body, signature } = received[0]!
   expect(signature).toBe(`sha256=${createHmac('sha256', 'your_webhook_secret').update(body).digest('hex')}`)
   expect(JSON.parse(body)).toMatchObject({ event: 'payout.processed', data: { payout_id: 31, amount: 85.5 } })
+  // What the README shows of another event has the members that came, in their order, and is an example of the catalogue.
+  const shown = JSON.parse(snippetsOf('README.md', 'json')[0]!.code)
+  expect(Object.keys(shown)).toEqual(Object.keys(JSON.parse(body)))
+  expect(affiliateEvents.get(shown.event).example).toMatchObject(shown.data)
   expect(await sql`select status from payouts`).toEqual([{ status: 'processed' }])
 
   child.kill('SIGTERM')
