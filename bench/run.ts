@@ -1,6 +1,6 @@
 /**
- * `pnpm bench [scenario …] [--quick] [--full] [--rounds N] [--durable] [--only TEXT] [--profile] [--log-statements]`: measures, prints a table for
- * each scenario, writes `bench/results/<time>.json`. Exits with 1 where something was lost, sent twice or not recorded.
+ * `pnpm bench [scenario …] [--quick] [--full] [--rounds N] [--window S] [--durable] [--only TEXT] [--profile] [--log-statements]`:
+ * measures, prints a table for each scenario, writes `bench/results/<time>.json`, of long scenarios case by case. Exits with 1 where something was lost, sent twice or not recorded.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism, cpus, loadavg, totalmem } from 'node:os'
@@ -32,6 +32,7 @@ const { values, positionals } = parseArgs({
     full: { type: 'boolean', default: false },
     rounds: { type: 'string' },
     scale: { type: 'string', default: '1' },
+    window: { type: 'string' },
     durable: { type: 'boolean', default: false },
     only: { type: 'string' },
     profile: { type: 'boolean', default: false },
@@ -46,8 +47,9 @@ const usage = [
   ...SCENARIOS.map(({ name, describe }) => `  ${name.padEnd(18)}${describe}`),
   '',
   '  --quick           a tenth of the work in one round: does it run?',
-  '  --full            storage with 2,000,000 events in between: an hour and more',
+  '  --full            storage with 2,000,000 events in between and windows of two minutes: half an hour',
   '  --rounds N        rounds of each measurement (default 3; of bursts, hanging and types 1)',
+  '  --window S        of storage: seconds of each window (default 30, with --full 120, with --quick 3)',
   '  --scale X         of bursts: how large a part of the million (default 1)',
   '  --durable         fsync and full_page_writes on',
   '  --only TEXT       only the cases of drain or storage whose name begins so: --only "1,000 ×"',
@@ -64,6 +66,9 @@ const rounds = values.rounds === undefined ? (values.quick ? 1 : 3) : Number(val
 if (!Number.isInteger(rounds) || rounds < 1) fail(`--rounds must be a whole number of at least 1.\n\n${usage}`)
 const scale = Number(values.scale)
 if (!(scale > 0 && scale <= 10)) fail(`--scale must be more than 0 and at most 10.\n\n${usage}`)
+const windowSeconds = values.window === undefined ? null : Number(values.window)
+if (windowSeconds !== null && !(Number.isInteger(windowSeconds) && windowSeconds > 0))
+  fail(`--window must be a whole number of seconds.\n\n${usage}`)
 if (values.help) {
   console.log(usage)
   process.exit(0)
@@ -92,6 +97,13 @@ console.log(
 const startedAt = new Date().toISOString()
 const results: Record<string, unknown> = {}
 const failures: string[] = []
+const folder = join(import.meta.dirname, 'results')
+mkdirSync(folder, { recursive: true })
+const file = join(folder, `${startedAt.replaceAll(/[:.]/g, '-')}.json`)
+function write(complete: boolean): void {
+  const report = { startedAt, complete, machine, rounds, quick: values.quick, results, failures }
+  writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`)
+}
 try {
   for (const scenario of chosen) {
     const result = await scenario.run({
@@ -103,10 +115,16 @@ try {
       full: values.full,
       only: values.only ?? null,
       profileFolder,
+      windowSeconds,
+      save: (data) => {
+        results[scenario.name] = data
+        write(false)
+      },
       progress: (text) => console.error(`  ${text}`),
     })
     results[scenario.name] = result.data
     failures.push(...result.failures)
+    write(false)
     for (const { title, text } of result.tables) console.log(`\n${scenario.name}: ${title}\n${text}`)
   }
 } finally {
@@ -117,13 +135,7 @@ try {
   }
   await postgres.stop()
 }
-const folder = join(import.meta.dirname, 'results')
-mkdirSync(folder, { recursive: true })
-const file = join(folder, `${startedAt.replaceAll(/[:.]/g, '-')}.json`)
-writeFileSync(
-  file,
-  `${JSON.stringify({ startedAt, machine, rounds, quick: values.quick, results, failures }, null, 2)}\n`,
-)
+write(true)
 console.log(`\nWritten to ${file}`)
 for (const failure of failures) console.error(`FAILED ${failure}`)
 process.exitCode = failures.length > 0 ? 1 : 0

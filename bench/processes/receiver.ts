@@ -122,6 +122,13 @@ const methods = {
   count() {
     return keys.length
   },
+  /** How many came since; they are not kept. Millions would be garbage to collect in what is measured next. */
+  forget() {
+    const count = keys.length
+    keys = []
+    times = []
+    return count
+  },
   received(): Received {
     return { keys, times: Float64Array.from(times), first, connections }
   },

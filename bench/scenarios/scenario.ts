@@ -15,6 +15,10 @@ export interface BenchContext {
   only: string | null
   /** Where CPU profiles of workers go; null for none. */
   profileFolder: string | null
+  /** Of storage: how long each window is. Null: its own choice. */
+  windowSeconds: number | null
+  /** Writes what is measured so far, so that a run that is ended early leaves it behind. */
+  save(data: unknown): void
   /** A line of progress, to stderr. */
   progress(text: string): void
 }
