@@ -119,6 +119,20 @@ describe('a week past its time', () => {
     expect(await oldWeeks()).toEqual([])
   })
 
+  test('stays as it is where more than a quarter of it is still needed', async () => {
+    const week = weekBefore(6)
+    await fill(week, 100, ['succeeded', 'succeeded', 'waiting'])
+    expect(await upkeep().run()).toBe(false)
+    expect(await stateOf(week)).toBe('kept')
+    expect([await rowsOf('events', week), await rowsOf('deliveries', week)]).toEqual([100, 100])
+    const { leavingWeeks } = await host.webhooks.stats.storage()
+    expect(leavingWeeks).toMatchObject([{ week: week.toISOString(), state: 'kept', deliveriesKept: 33 }])
+    await host.sql`update posthaste.endpoints set deleted_at = now()`
+    await upkeep().run()
+    await host.sql`update posthaste.endpoints set deleted_at = null`
+    expect(await oldWeeks()).toEqual([])
+  })
+
   test('keeps what failed for as long as the host wants, and not what waited for a deleted endpoint', async () => {
     const week = weekBefore(6)
     await fill(week, 100, [
