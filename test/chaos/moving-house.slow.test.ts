@@ -160,14 +160,24 @@ test('a subscription that was stopped too early: the worker makes way for what i
       await sql.unsafe(subscribeTo(from.url))
       const arrived = (count: number) =>
         until('the events to arrive', async () => (await sql`select from posthaste.events`).length === count, 60_000)
-      await until(
-        'the endpoint to arrive',
-        async () => (await sql`select from posthaste.subscriptions`).length === 1,
-        60_000,
+      const copied = statementFor('new', 'srsubstate')
+      await until('the tables to be copied', async () => (await sql.unsafe(copied))[0]!.done === true, 60_000)
+      const refusal = async () => (await sql`select posthaste.refusal('test') reason`)[0]!.reason
+      await withSql(to.url, (other) =>
+        other.begin(async (tx) => {
+          await tx`lock table posthaste.events in exclusive mode`
+          await old.emit('test.happened', { n: 1 }, { tx: 'own' })
+          await until(
+            'it to be in the middle of being applied',
+            async () => (await sql`select from pg_locks where not granted`).length > 0,
+            60_000,
+          )
+          await sql`alter subscription posthaste disable`
+          expect(await refusal()).toBe('replica')
+        }),
       )
-      await old.emit('test.happened', { n: 1 }, { tx: 'own' })
       await arrived(1)
-      await sql`alter subscription posthaste disable`
+      await until('the apply worker to have ended', async () => (await refusal()) === null, 60_000)
       await here.start()
       await here.emit('test.happened', { n: 2 }, { tx: 'own' })
       await until('both to be sent', () => heard().length === 2, 60_000)
