@@ -1,4 +1,6 @@
-import { lookup as systemResolve } from 'node:dns/promises'
+import { lookup as askSystem, Resolver } from 'node:dns/promises'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 
 export interface LookupAddress {
   address: string
@@ -8,13 +10,80 @@ export interface LookupAddress {
 /** All addresses of a host name; rejects where it has none. `dns.promises.lookup(name, { all: true })` is one. */
 export type Lookup = (hostname: string) => Promise<readonly LookupAddress[]>
 
-/** The operating system's own answer, in its order of preference (RFC 6724), `/etc/hosts` included. */
-export const systemLookup: Lookup = (hostname) => systemResolve(hostname, { all: true, order: 'verbatim' })
+export interface SystemLookupOptions {
+  /** `address:port`. Default: the operating system's, as they are at each look-up. */
+  servers?: readonly string[]
+  /** Default: the operating system's. */
+  hostsFile?: string
+  /** Default: `getaddrinfo`. */
+  askSystem?: Lookup
+}
+
+/** Once one family is known, the other one has so long to answer (RFC 8305 section 3 has 50 ms, of name servers nearby), in ms. */
+const OTHER_FAMILY_WITHIN_MS = 1_000
 
 /**
- * Lets look-ups of one name that run at the same time share one answer: `getaddrinfo` occupies one of libuv's four
- * threads for as long as a name server takes, and a burst to one host would otherwise ask once for each connection. An
- * answer is never kept: the next connect looks up again.
+ * Names with a dot are asked of the system's name servers by sockets, any number at the same time. `getaddrinfo` would occupy a
+ * thread of libuv until the name server gives up, and two such threads are all that there are (four, of which slow work gets
+ * half): four endpoints whose name servers are silent would keep every other name, Postgres' included, waiting for 20 s.
+ *
+ * `getaddrinfo` is still asked for what strangers have no name server for and it knows at once: names in the hosts file, names
+ * without a dot, and those below `localhost`. What else it may know (search domains for names with a dot, mDNS) is not looked up.
+ */
+export function createSystemLookup(options: SystemLookupOptions = {}): Lookup {
+  const hostsFile = options.hostsFile ?? systemHostsFile()
+  const system: Lookup = options.askSystem ?? ((name) => askSystem(name, { all: true, order: 'verbatim' }))
+  return async (hostname) => {
+    if (isOfThisMachine(hostname) || (await isInHostsFile(hostsFile, hostname))) return await system(hostname)
+    return await askNameServers(hostname, options.servers)
+  }
+}
+
+/** The hosts file and the name servers of the operating system. */
+export const systemLookup: Lookup = createSystemLookup()
+
+function isOfThisMachine(hostname: string): boolean {
+  return !hostname.includes('.') || hostname.endsWith('.localhost')
+}
+
+function systemHostsFile(): string {
+  if (process.platform !== 'win32') return '/etc/hosts'
+  return join(process.env.SystemRoot ?? 'C:\\Windows', 'System32', 'drivers', 'etc', 'hosts')
+}
+
+/** Read each time, as `getaddrinfo` does: it is small, and may change. */
+async function isInHostsFile(file: string, hostname: string): Promise<boolean> {
+  const text = await readFile(file, 'utf8').catch(() => '')
+  return text.split('\n').some((line) => {
+    const [, ...names] = (line.split('#', 1)[0] ?? '').trim().toLowerCase().split(/\s+/)
+    return names.includes(hostname)
+  })
+}
+
+/** IPv4 first: whether IPv6 leads anywhere is unknown here. A resolver of its own (50 µs) knows the servers of this moment. */
+async function askNameServers(hostname: string, servers?: readonly string[]): Promise<readonly LookupAddress[]> {
+  const resolver = new Resolver()
+  if (servers !== undefined) resolver.setServers(servers)
+  let late: NodeJS.Timeout | undefined
+  const hurryOther = () => {
+    late ??= setTimeout(() => resolver.cancel(), OTHER_FAMILY_WITHIN_MS)
+  }
+  const ask = async (family: 4 | 6): Promise<LookupAddress[]> => {
+    const found = await (family === 4 ? resolver.resolve4(hostname) : resolver.resolve6(hostname))
+    hurryOther()
+    return found.map((address) => ({ address, family }))
+  }
+  const answers = await Promise.allSettled([ask(4), ask(6)])
+  clearTimeout(late)
+  const addresses = answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : []))
+  const [first] = answers
+  if (addresses.length === 0 && first.status === 'rejected') throw first.reason
+  return addresses
+}
+
+/**
+ * Lets look-ups of one name that run at the same time share one answer: a burst to one host would otherwise ask once for each
+ * connection. An answer is never kept: the next connect looks up again.
  */
 export function shareConcurrentLookups(lookup: Lookup): Lookup {
   const running = new Map<string, Promise<readonly LookupAddress[]>>()
