@@ -50,6 +50,15 @@ describe('what may be reached', () => {
     expect(connections()).toBe(0)
   })
 
+  test('an address that the host denies is reached by no name, and not by itself', async () => {
+    const { port, connections } = await receiver()
+    const policy = createAddressPolicy({ allowHttp: true, allowedCidrs: ['127.0.0.0/8'], deniedCidrs: ['127.0.0.1'] })
+    const one = transport({ policy, lookup: nameServer(['127.0.0.1']) })
+    expect(await one.send(post(`http://inwards.test:${port}/`))).toMatchObject({ code: 'ADDRESS_REFUSED' })
+    expect(await one.send(post(`http://127.0.0.1:${port}/`))).toMatchObject({ code: 'ADDRESS_REFUSED' })
+    expect(connections()).toBe(0)
+  })
+
   test('names that fail, have no address, or are never answered', async () => {
     const failing: Lookup = async () => {
       throw Object.assign(new Error('getaddrinfo ENOTFOUND'), { code: 'ENOTFOUND' })

@@ -69,6 +69,42 @@ describe('addresses in every form', () => {
     expect(isPublicAddress('223.255.255.255')).toBe(true)
     for (let block = 224; block <= 255; block++) expect(isPublicAddress(`${block}.1.1.1`)).toBe(false)
   })
+
+  test('the edges of every refused IPv6 block within global unicast, and only they', () => {
+    for (const [first, last, before, after] of [
+      ['2001::', '2001:1ff:ffff:ffff::ffff', '2000:ffff:ffff::1', '2001:200::'],
+      ['2001:db8::', '2001:db8:ffff:ffff::ffff', '2001:db7:ffff::1', '2001:db9::'],
+      ['2002::', '2002:ffff:ffff:ffff::ffff', '2001:ffff:ffff::1', '2003::'],
+      ['3fff::', '3fff:fff:ffff:ffff::ffff', '3ffe:ffff:ffff::1', '3fff:1000::'],
+    ] as const) {
+      expect([first, last].map(isPublicAddress), first).toEqual([false, false])
+      expect([before, after].map(isPublicAddress), first).toEqual([true, true])
+    }
+  })
+
+  test.each([
+    ['::5efe:7f00:1', 'global unicast'],
+    ['::7f00:1', 'IPv4-compatible'],
+    ['::ffff:0:127.0.0.1', 'IPv4-translated'],
+    ['64:ff9b::', 'NAT64'],
+    ['64:ff9b::ffff:ffff', 'NAT64'],
+    ['64:ff9b:1::', 'local NAT64'],
+    ['64:ff9b:1:ffff:ffff:ffff:ffff:ffff', 'local NAT64'],
+    ['100::', 'discard-only'],
+    ['100:0:0:1::1', 'dummy prefix'],
+    ['1fff:ffff:ffff:ffff::1', 'global unicast'],
+    ['4000::', 'global unicast'],
+    ['5f00::1', 'segment-routing'],
+    ['fc00::1', 'unique local'],
+    ['fdff:ffff::1', 'unique local'],
+    ['fd00:ec2::254', 'unique local'],
+    ['fe80::1', 'link-local'],
+    ['febf:ffff::1', 'link-local'],
+    ['fec0::1', 'site-local'],
+    ['ff02::1', 'multicast'],
+  ])('%s, outside of global unicast, says that it is %s', (address, reason) => {
+    expect(refusalOfAddress(address)).toContain(reason)
+  })
 })
 
 function toNumber(address: string): number {
@@ -83,6 +119,17 @@ describe('policy', () => {
     expect(policy.checkAddress('::2').allowed).toBe(false)
     expect(policy.checkAddress('10.0.0.1').allowed).toBe(false)
     expect(policy.checkAddress('::ffff:127.0.0.1').allowed).toBe(false)
+  })
+
+  test('denies blocks of its own, over what is public and what is allowed', () => {
+    const policy = createAddressPolicy({
+      allowedCidrs: ['10.0.0.0/8'],
+      deniedCidrs: ['8.8.8.0/24', '10.1.0.0/16', '2a00:1::/96'],
+    })
+    expect(policy.checkAddress('8.8.8.8')).toEqual({ allowed: false, reason: 'is denied here' })
+    const allowed = (address: string) => policy.checkAddress(address).allowed
+    expect(['8.8.8.255', '134744072', '10.1.2.3', '2a00:1::a00:1'].some(allowed)).toBe(false)
+    expect(['8.8.9.0', '10.2.0.0', '2a00:1:0:0:0:1::'].every(allowed)).toBe(true)
   })
 
   test('an odd prefix length is compared by bits', () => {
@@ -117,6 +164,7 @@ describe('policy', () => {
 
   test.each([
     { allowedCidrs: ['localhost'] },
+    { deniedCidrs: ['10.0.0.0/33'] },
     { allowedCidrs: ['10.0.0.0/33'] },
     { allowedCidrs: ['10.0.0.0/'] },
     { allowedCidrs: ['10/8'] },

@@ -10,6 +10,11 @@ export interface AddressPolicyOptions {
    * is reachable only if all of its addresses are. Default `[]`.
    */
   allowedCidrs?: readonly string[]
+  /**
+   * Blocks that are not reachable although they are public, by whatever name: addresses of your own that lead inwards, the
+   * prefix of a NAT64 of your own (RFC 6052). Wins over `allowedCidrs`. Default `[]`.
+   */
+  deniedCidrs?: readonly string[]
   /** The only ports that may be reached; null for any. Default null. */
   allowedPorts?: readonly number[] | null
   /**
@@ -17,7 +22,10 @@ export interface AddressPolicyOptions {
    * null for any. Their addresses must still be public or in `allowedCidrs`. Default null.
    */
   allowedHosts?: readonly string[] | null
-  /** Hosts that may not be reached, written as in `allowedHosts`, over which it wins. Default `[]`. */
+  /**
+   * Hosts that may not be reached, written as in `allowedHosts`, over which it wins. What they resolve to can still be reached by
+   * another name: see `deniedCidrs`. Default `[]`.
+   */
   deniedHosts?: readonly string[]
 }
 
@@ -119,7 +127,8 @@ function refusalOfBytes(bytes: IpBytes): string | null {
 
 /** Compiles the options once. Throws `CONFIG_INVALID` for what cannot mean anything (a malformed block, port or host). */
 export function createAddressPolicy(options: AddressPolicyOptions = {}): AddressPolicy {
-  const allowedCidrs = (options.allowedCidrs ?? []).map(requireCidr)
+  const allowedCidrs = (options.allowedCidrs ?? []).map((block) => requireCidr(block))
+  const deniedCidrs = (options.deniedCidrs ?? []).map((block) => requireCidr(block, 'deniedCidrs'))
   const allowedPorts = options.allowedPorts == null ? null : new Set(options.allowedPorts.map(requirePort))
   const allowedHosts = options.allowedHosts == null ? null : options.allowedHosts.map(hostMatcher)
   const deniedHosts = (options.deniedHosts ?? []).map(hostMatcher)
@@ -128,6 +137,7 @@ export function createAddressPolicy(options: AddressPolicyOptions = {}): Address
     checkAddress(address) {
       const bytes = parseIpAddress(address)
       if (bytes === null) return { allowed: false, reason: NOT_AN_ADDRESS }
+      if (deniedCidrs.some((cidr) => cidrContains(cidr, bytes))) return { allowed: false, reason: 'is denied here' }
       if (allowedCidrs.some((cidr) => cidrContains(cidr, bytes))) return ALLOWED
       const reason = refusalOfBytes(bytes)
       return reason === null ? ALLOWED : { allowed: false, reason }
@@ -148,10 +158,10 @@ export function createAddressPolicy(options: AddressPolicyOptions = {}): Address
   }
 }
 
-function requireCidr(text: string): Cidr {
+function requireCidr(text: string, option = 'allowedCidrs'): Cidr {
   const cidr = parseCidr(text)
   if (cidr === null)
-    throw new PosthasteError('CONFIG_INVALID', `Write allowedCidrs like '127.0.0.0/8' or '::1/128', not '${text}'.`)
+    throw new PosthasteError('CONFIG_INVALID', `Write ${option} like '127.0.0.0/8' or '::1/128', not '${text}'.`)
   return cidr
 }
 
