@@ -2,6 +2,8 @@
  * Secrets are where the contract puts them and nowhere else: one long run in which as much as possible happens and goes wrong,
  * and then a search through everything that came out of it.
  */
+
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import { createServer, type Socket } from 'node:net'
 import {
@@ -12,8 +14,10 @@ import {
   type Permission,
 } from '@posthaste/core'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { CHANNEL_NAMES } from '../../packages/core/src/lifecycle/diagnostics-channel.ts'
 import { type Receiver, startReceiver } from '../support/receiver.ts'
 import { createSecretSearch, dumpTables } from '../support/secret-search.ts'
+import { startTcpProxy } from '../support/tcp-proxy.ts'
 import { until } from '../support/until.ts'
 import { type TestOptions, type UnderTest, underTest, withTestOptions } from '../support/webhooks-under-test.ts'
 
@@ -51,6 +55,12 @@ const logger: Logger = {
   error: (...args) => search.collect('log', args),
 }
 
+const heard = new Set<string>()
+const onChannel = (message: unknown, name: string | symbol) => {
+  heard.add(String(name))
+  search.collect(`channel ${String(name)}`, message)
+}
+
 let receiver: Receiver
 let host: UnderTest
 let raw: { url: string; close(): Promise<void> }
@@ -85,9 +95,11 @@ beforeAll(async () => {
   host.webhooks.events.on('delivery.failed', () => {
     throw new Error('a listener that fails', { cause: new Error('and why') })
   })
+  for (const name of CHANNEL_NAMES) subscribe(name, onChannel)
   await host.webhooks.start()
 })
 afterAll(async () => {
+  for (const name of CHANNEL_NAMES) unsubscribe(name, onChannel)
   vi.restoreAllMocks()
   await host.stop()
   await raw.close()
@@ -313,6 +325,63 @@ test('everything happens, and secrets are nowhere but where they belong', async 
   expect([...tables.keys()]).toEqual(
     expect.arrayContaining(['posthaste.endpoints', 'posthaste.attempts', 'posthaste.api_idempotency']),
   )
+  expect([...heard]).toEqual(
+    expect.arrayContaining(['posthaste:attempt.start', 'posthaste:attempt.end', 'posthaste:attempt.failed']),
+  )
   // Excerpts were kept, with the echo taken out of them.
   expect(tables.get('posthaste.attempts')).toContain('***')
 }, 120_000)
+
+test('no secret is sent to Postgres in the clear, so no log of statements there, whatever it logs, holds one', async () => {
+  const sent: Buffer[] = []
+  const proxy = await startTcpProxy(host.database.url, (data) => void sent.push(data))
+  const own = createSecretSearch()
+  const named = (name: string, value: string) => {
+    own.secret(name, value)
+    return value
+  }
+  const given = named('a given secret', 'wire-secret-0a1b2c')
+  const header = named('a custom header', 'wire-header-3d4e5f')
+  const webhooks = host.another({
+    logger,
+    database: proxy.url,
+    keepResponses: 'all',
+    secretKeys: { current: 'k2', keys: { k1: KEY, k2: NEXT_KEY } },
+  })
+  const request = async (method: string, path: string, body?: unknown) => {
+    const headers = { 'content-type': 'application/json', 'idempotency-key': 'wire-key' }
+    const init = body === undefined ? { method } : { method, headers, body: JSON.stringify(body) }
+    const context = { mountPath: '', frameworkRequest: null, authorize: () => ({ permissions: EVERYTHING }) }
+    const answer = await webhooks.handler(new Request(`http://localhost${path}`, init), context)
+    expect(answer.status).toBeLessThan(300)
+    return (await answer.json()) as { id: string; secret: string }
+  }
+  try {
+    receiver.answer('/wire', ({ headers }) => ({ status: 500, body: String(headers['x-wire']) }))
+    const url = receiver.url('/wire')
+    // With a key, so that the answer is kept, too; and a second time, from there.
+    const create = {
+      url,
+      events: ['payout.failed'],
+      secret: given,
+      headers: { 'X-Wire': header },
+      metadata: { seen: 'yes-it-is' },
+    }
+    const { id } = await request('POST', '/', create)
+    expect((await request('POST', '/', create)).secret).toBe(given)
+    await request('PATCH', `/${id}`, { secret: named('a secret in a PATCH', 'wire-patched-6a7b8c') })
+    await request('PUT', `/${id}`, { ...create, secret: named('a secret in a PUT', 'wire-put-9d0e1f') })
+    named('a generated secret', (await webhooks.endpoints.rotateSecret('default', id)).secret)
+    await request('GET', `/${id}/secret`)
+    await request('POST', `/${id}/test`, {})
+    await webhooks.secretKeys.reseal()
+  } finally {
+    await webhooks.stop()
+    await proxy.close()
+  }
+  const text = Buffer.concat(sent).toString()
+  // What is no secret is readable on this wire, so a secret would be.
+  expect(text).toContain('yes-it-is')
+  expect(text).toContain('wire-key')
+  expect(own.find(text)).toEqual([])
+}, 60_000)

@@ -19,7 +19,8 @@ export interface TcpProxy {
 
 type Pair = readonly [client: Socket, upstream: Socket]
 
-export async function startTcpProxy(serverUrl: string): Promise<TcpProxy> {
+/** @param onClientData told all that clients send */
+export async function startTcpProxy(serverUrl: string, onClientData?: (data: Buffer) => void): Promise<TcpProxy> {
   const target = new URL(serverUrl)
   const pairs = new Set<Pair>()
   let state: 'open' | 'cut' | 'silent' = 'open'
@@ -30,6 +31,7 @@ export async function startTcpProxy(serverUrl: string): Promise<TcpProxy> {
     }
     const pair: Pair = [client, connect(Number(target.port), target.hostname)]
     pairs.add(pair)
+    if (onClientData !== undefined) client.on('data', onClientData)
     for (const socket of pair) {
       // 'close' follows.
       socket.on('error', () => {})
