@@ -121,6 +121,15 @@ describe.each(adapters)('$name', (adapter: Adapter) => {
     const same = await call(mounted, 'PUT', `/${created.id}`, { account, body: { ...read.json, id: 'ep_x' } })
     expect(same.status).toBe(200)
     expect(same.json).toEqual({ ...read.json, updated_at: expect.any(String) })
+    // Also the answer to creation, with its secrets.
+    for (const [method, path] of [
+      ['PATCH', `/${created.id}`],
+      ['PUT', `/${created.id}`],
+      ['POST', '/'],
+    ] as const) {
+      const again = await call(mounted, method, path, { account, body: { ...created, headers: { 'X-A': '1' } } })
+      expect([method, again.status]).toEqual([method, method === 'POST' ? 201 : 200])
+    }
 
     const bare = await call(mounted, 'PUT', `/${created.id}`, {
       account,

@@ -203,3 +203,21 @@ test('whole numbers are whole, and within what a number holds', async () => {
     expect((await send('POST', `/${json.id}/rotate-secret`, { body })).status).toBe(422)
   }
 })
+
+describe('what is refused says what to do', () => {
+  const ID = '0192f0c4a5b87d3e9f10a2b3c4d5e6f7'
+  test.each([
+    ['POST', '/', {}, 'url: This is required. events: This is required.'],
+    ['POST', '/', { ...BODY, metadata: { '': 'x' } }, "metadata.: The member's name cannot be: "],
+    ['POST', '/', { ...BODY, metadata: { 'a\u0000': 'x' } }, 'The text holds a NUL character'],
+    ['GET', '/events?since=2025-01-20', undefined, 'such as 2025-01-20T14:30:00Z'],
+    // Its + means a space.
+    ['GET', '/events?until=2025-01-20T14:30:00+02:00', undefined, '+ is %2B'],
+    ['GET', `/deliveries/ep_${ID}`, undefined, 'not the id of a delivery: those are dlv_ and 32 hex digits'],
+    ['GET', '/deliveries', undefined, '"deliveries" is not the id of an endpoint: those are ep_ and 32 hex digits'],
+    ['GET', `/ep_${ID}`, undefined, `There is no endpoint ep_${ID}.`],
+  ] as const)('%s %s %j', async (method, path, body, message) => {
+    const answer = await send(method, path, body === undefined ? {} : { body })
+    expect((answer.json as unknown as { detail: string }).detail).toContain(message)
+  })
+})

@@ -6,6 +6,13 @@ import { PosthasteError } from './errors.ts'
  */
 export type IdKind = 'ep' | 'evt' | 'dlv' | 'rpl'
 
+const KINDS: Readonly<Record<IdKind, string>> = {
+  ep: 'an endpoint',
+  evt: 'an event',
+  dlv: 'a delivery',
+  rpl: 'a replay',
+}
+
 const HEX32 = /^[0-9a-f]{32}$/
 
 /** The public id of a database uuid, in the form that Postgres writes: `ep_0192…`. Slices take half the time of `replaceAll`. */
@@ -23,6 +30,10 @@ export function parsePublicId(kind: IdKind, id: string): string | null {
 /** As `parsePublicId`, for callers to whom anything else is simply not found. */
 export function requirePublicId(kind: IdKind, id: string): string {
   const uuid = parsePublicId(kind, id)
-  if (uuid === null) throw new PosthasteError('NOT_FOUND', `There is no ${id.slice(0, 64)}.`)
+  if (uuid === null) {
+    // Often an id of another kind, which does exist.
+    const shape = `${kind}_ and 32 hex digits`
+    throw new PosthasteError('NOT_FOUND', `"${id.slice(0, 64)}" is not the id of ${KINDS[kind]}: those are ${shape}.`)
+  }
   return uuid
 }

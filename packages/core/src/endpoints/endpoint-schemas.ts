@@ -128,6 +128,7 @@ const readOnlyMembers = {
   disabled_reason: ignored(),
   created_at: ignored(),
   updated_at: ignored(),
+  standard_webhooks_secret: ignored(),
 }
 
 /** The request bodies, over the catalogue whose names `events` may hold. */

@@ -5,7 +5,13 @@ import { invalidInput } from './validate-input.ts'
 /** What Postgres and RFC 3339 both know, and ids can hold: 1970 to 9999, in ms. */
 const LAST_MS = 253_402_300_799_999
 
-export const momentSchema = z.iso.datetime({ offset: true })
+const EXPECTED =
+  'Expected a date and time with seconds and zone, such as 2025-01-20T14:30:00Z (RFC 3339; in a URL, + is %2B).'
+
+export const momentSchema = z.iso.datetime({
+  offset: true,
+  error: ({ code }) => (code === 'invalid_format' ? EXPECTED : undefined),
+})
 
 export const rangeQueryMembers = {
   since: momentSchema.optional().describe('Only what was emitted at this time or later; RFC 3339.'),

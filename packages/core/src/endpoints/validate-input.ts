@@ -13,7 +13,7 @@ const MAX_PATH_LENGTH = 200
  * @param what names the input in the message: "The endpoint"
  */
 export function validateInput<S extends z.ZodType>(schema: S, input: unknown, what: string): z.output<S> {
-  const result = schema.safeParse(input)
+  const result = schema.safeParse(input, { error: ownMessage })
   if (result.success) return result.data
   const issues = result.error.issues.slice(0, MAX_ERRORS)
   const codes = new Set(issues.map(codeOf))
@@ -28,6 +28,14 @@ export function invalidInput(
 ): PosthasteError {
   const list = errors.map(({ path, message }) => (path === '' ? message : `${path}: ${message}`)).join(' ')
   return new PosthasteError(code, `${what} is not valid. ${list}`, { errors })
+}
+
+/** Where zod's own words do not say what to do. */
+function ownMessage(issue: z.core.$ZodRawIssue): string | undefined {
+  if (issue.code === 'invalid_type' && issue.input === undefined) return 'This is required.'
+  if (issue.code === 'invalid_key')
+    return `The member's name cannot be: ${issue.issues[0]?.message ?? 'it is not valid.'}`
+  return undefined
 }
 
 function fieldError(issue: z.core.$ZodIssue): FieldError {
