@@ -2,7 +2,12 @@
 import { randomBytes } from 'node:crypto'
 import { createHandler } from '../../packages/core/src/api/handler.ts'
 import { createIdempotency } from '../../packages/core/src/api/idempotency.ts'
-import type { Authorization, ManagementHandler, Permission } from '../../packages/core/src/api/index.ts'
+import type {
+  Authorization,
+  ManagementHandler,
+  Permission,
+  SecuritySchemes,
+} from '../../packages/core/src/api/index.ts'
 import { affiliateEvents } from '../../packages/core/src/catalog/affiliate-events.ts'
 import { systemClock } from '../../packages/core/src/clock.ts'
 import { createDeliveryService, type DeliveryService } from '../../packages/core/src/deliveries/delivery-service.ts'
@@ -49,6 +54,7 @@ export interface TestApiOptions {
   maxEndpointsPerAccount?: number
   tenancy?: 'single' | 'multi'
   bodyLimitBytes?: number
+  securitySchemes?: SecuritySchemes
 }
 
 /** `private.example` has a private address; every other name a public one. */
@@ -108,6 +114,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
     tenancy: options.tenancy ?? 'multi',
     logger: collectingLogger(log),
     ...(options.bodyLimitBytes === undefined ? {} : { bodyLimitBytes: options.bodyLimitBytes }),
+    ...(options.securitySchemes === undefined ? {} : { securitySchemes: options.securitySchemes }),
   })
   return {
     handler,

@@ -1,3 +1,4 @@
+import type { SecuritySchemes } from './api/index.ts'
 import type { AnyCatalog } from './catalog/define-events.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { DEFAULT_RETRY_SCHEDULE } from './delivery/retry-schedule.ts'
@@ -49,6 +50,11 @@ export interface WebhooksOptions<C extends AnyCatalog, T extends Tenancy> {
   retrySchedules?: Readonly<Record<string, readonly Duration[]>>
   /** `posthaste` (default): `event`, `timestamp`, `data`, `signature`. `standard`: the body of Standard Webhooks. */
   envelope?: 'posthaste' | 'standard'
+  /**
+   * How callers of the management API authenticate with you, for its OpenAPI document, which clients are generated from.
+   * Default: a bearer token.
+   */
+  securitySchemes?: SecuritySchemes
   /** Largest `data` of an event in bytes of JSON. Default 1,048,576. */
   maxDataBytes?: number
   /** Endpoints of one account. Default 1,000. */
@@ -134,6 +140,7 @@ export interface Config {
   retrySchedule: readonly Duration[]
   retrySchedules: Readonly<Record<string, readonly Duration[]>>
   envelope: 0 | 1
+  securitySchemes: SecuritySchemes | undefined
   maxDataBytes: number
   maxEndpointsPerAccount: number | undefined
   http: HttpOptions
@@ -180,6 +187,7 @@ export function checkOptions(options: WebhooksOptions<AnyCatalog, Tenancy>): Con
     retrySchedule: options.retrySchedule ?? DEFAULT_RETRY_SCHEDULE,
     retrySchedules: options.retrySchedules ?? {},
     envelope: oneOf(options.envelope ?? 'posthaste', ['posthaste', 'standard'], 'envelope') === 'standard' ? 1 : 0,
+    securitySchemes: options.securitySchemes,
     maxDataBytes: count(options.maxDataBytes ?? 1_048_576, 'maxDataBytes', 2, 64 * 1_048_576),
     maxEndpointsPerAccount: options.maxEndpointsPerAccount,
     http,

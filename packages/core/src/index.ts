@@ -1,5 +1,14 @@
 /** Posthaste: outgoing webhooks as a module of your own backend. Everything public is exported here. */
-export type { Authorization, Authorize, Handler, HandlerContext, ManagementHandler, Permission } from './api/index.ts'
+export type {
+  Authorization,
+  Authorize,
+  Handler,
+  HandlerContext,
+  ManagementHandler,
+  Permission,
+  SecurityScheme,
+  SecuritySchemes,
+} from './api/index.ts'
 export { affiliateEvents } from './catalog/affiliate-events.ts'
 export {
   Catalog,

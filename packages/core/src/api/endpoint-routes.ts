@@ -27,8 +27,18 @@ export function endpointRoutes(endpoints: EndpointService): Route[] {
       description: 'The signing secret is shown in this answer. An Idempotency-Key makes a repetition answer the same.',
       tag,
       idempotent: true,
-      body: { schema: schemas.create, required: true },
-      responses: { 201: { description: 'The new endpoint, with its secret.', schema: endpointWithSecretSchema } },
+      body: {
+        schema: schemas.create,
+        required: true,
+        example: { url: 'https://your-app.com/webhooks', events: ['*'], secret: 'your_webhook_secret', active: true },
+      },
+      responses: {
+        201: {
+          description: 'The new endpoint, with its secret.',
+          schema: endpointWithSecretSchema,
+          headers: { Location: 'The path of the endpoint.' },
+        },
+      },
       problems: [409, 422],
       handle: (call) =>
         call.once(async () => {
@@ -73,7 +83,7 @@ export function endpointRoutes(endpoints: EndpointService): Route[] {
       description:
         '`headers` and `metadata` are replaced as a whole. Another `secret` is a rotation with the default overlap; `active: true` also enables a disabled endpoint.',
       tag,
-      body: { schema: schemas.update, required: true },
+      body: { schema: schemas.update, required: true, example: { active: true } },
       responses: { 200: { description: 'The endpoint.', schema: endpointSchema } },
       problems: [422],
       async handle(call) {
@@ -90,7 +100,11 @@ export function endpointRoutes(endpoints: EndpointService): Route[] {
       description:
         'Members left out become what a new endpoint has, but an omitted `secret` is kept, and so is a redacted header value sent back.',
       tag,
-      body: { schema: schemas.replace, required: true },
+      body: {
+        schema: schemas.replace,
+        required: true,
+        example: { url: 'https://your-app.com/webhooks', events: ['*'], headers: { 'X-Api-Key': '***' } },
+      },
       responses: { 200: { description: 'The endpoint.', schema: endpointSchema } },
       problems: [422],
       async handle(call) {

@@ -13,9 +13,25 @@ export interface OpenApiOptions {
   catalog: AnyCatalog
   /** The envelope in which events are sent. */
   envelope: 0 | 1
+  securitySchemes: SecuritySchemes
   /** Schemas that get a name in the document, wherever they appear. */
   components: Readonly<Record<string, z.ZodType>>
 }
+
+/**
+ * Ways to authenticate, of which any one will do, by name: Security Scheme Objects of OpenAPI 3.1 (4.8.27), such as
+ * `{ apiKey: { type: 'apiKey', in: 'header', name: 'X-Api-Key' } }`.
+ */
+export type SecuritySchemes = Readonly<Record<string, SecurityScheme>>
+
+export interface SecurityScheme {
+  type: 'apiKey' | 'http' | 'mutualTLS' | 'oauth2' | 'openIdConnect'
+  description?: string
+  [member: string]: unknown
+}
+
+/** As the 401 answers challenge. */
+export const BEARER: SecuritySchemes = { bearer: { type: 'http', scheme: 'bearer' } }
 
 type JsonSchema = Record<string, unknown>
 
@@ -35,6 +51,31 @@ const PROBLEM_DESCRIPTIONS: Readonly<Record<number, string>> = {
   503: 'The database cannot be reached at the moment, or is not migrated yet. `Retry-After` says when to try again.',
 }
 
+const TAG_DESCRIPTIONS: Readonly<Record<string, string>> = {
+  endpoints: 'Where events are sent.',
+  secrets: 'What deliveries are signed with.',
+  deliveries: 'The log of what was sent to an endpoint; to try again, and to try out.',
+  replays: 'To send again in bulk.',
+  statistics: 'Counts, success rate and latency of an endpoint.',
+  events: 'The log of what was emitted.',
+  'event types': 'What can be subscribed to.',
+  'public keys': 'To verify `v1a` signatures.',
+  description: 'This document.',
+}
+
+/** What the ids in a path look like, by its first segment; all others are those of endpoints. */
+const ID_KINDS: Readonly<Record<string, readonly [prefix: string, what: string]>> = {
+  deliveries: ['dlv', 'The id of a delivery.'],
+  replays: ['rpl', 'The id of a replay.'],
+  events: ['evt', 'The id of an event.'],
+}
+
+/** Headers of problems, by status. */
+const PROBLEM_HEADERS: Readonly<Record<number, Readonly<Record<string, string>>>> = {
+  401: { 'WWW-Authenticate': 'How to authenticate (RFC 9110, 11.6.1).' },
+  503: { 'Retry-After': 'Seconds after which to try again.' },
+}
+
 export function createOpenApi(routes: readonly Route[], options: OpenApiOptions) {
   const converter = createConverter({ Problem: problemSchema, ...options.components })
   const paths: Record<string, Record<string, unknown>> = {}
@@ -48,13 +89,14 @@ export function createOpenApi(routes: readonly Route[], options: OpenApiOptions)
       title: 'Webhooks',
       version: '1',
       description:
-        'Manage where events are sent. Authentication is that of the application which serves this API. Errors are `application/problem+json` (RFC 9457) with a stable `code`. Every path also works with a slash at its end, HEAD wherever GET does.',
+        'Manage where events are sent. Errors are `application/problem+json` (RFC 9457) with a stable `code`. Every path also works with a slash at its end, HEAD wherever GET does.',
     },
     jsonSchemaDialect: 'https://json-schema.org/draft/2020-12/schema',
-    tags: [...new Set(routes.map(({ tag }) => tag))].map((name) => ({ name })),
+    tags: [...new Set(routes.map(({ tag }) => tag))].map((name) => ({ name, description: TAG_DESCRIPTIONS[name] })),
+    security: Object.keys(options.securitySchemes).map((name) => ({ [name]: [] })),
     paths,
     webhooks: openApiWebhooks(options.catalog, options.envelope),
-    components: { schemas: converter.components },
+    components: { schemas: converter.components, securitySchemes: options.securitySchemes },
   }
 }
 
@@ -93,7 +135,9 @@ function withoutIdentity(schema: JsonSchema): JsonSchema {
 function pathItem(path: string): Record<string, unknown> {
   const names = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name)
   if (names.length === 0) return {}
-  return { parameters: names.map((name) => ({ name, in: 'path', required: true, schema: { type: 'string' } })) }
+  const [prefix, description] = ID_KINDS[path.split('/')[1] ?? ''] ?? ['ep', 'The id of an endpoint.']
+  const schema = { type: 'string', pattern: `^${prefix}_[0-9a-f]{32}$` }
+  return { parameters: names.map((name) => ({ name, in: 'path', required: true, description, schema })) }
 }
 
 function operation(route: Route, { convert }: Converter) {
@@ -103,6 +147,7 @@ function operation(route: Route, { convert }: Converter) {
     status,
     {
       description: answer.description,
+      ...headersOf({ ...answer.headers, ...(route.idempotent === true ? REPLAYED : {}) }),
       ...(answer.schema === undefined ? {} : { content: { 'application/json': { schema: convert(answer.schema) } } }),
     },
   ])
@@ -110,6 +155,7 @@ function operation(route: Route, { convert }: Converter) {
     status,
     {
       description: PROBLEM_DESCRIPTIONS[status] ?? 'An error.',
+      ...headersOf(PROBLEM_HEADERS[status] ?? {}),
       content: { 'application/problem+json': { schema: convert(problemSchema) } },
     },
   ])
@@ -118,14 +164,19 @@ function operation(route: Route, { convert }: Converter) {
     summary,
     ...(description === undefined ? {} : { description }),
     tags: [tag],
-    ...(permission === null ? {} : { 'x-permission': permission }),
+    ...(permission === null ? { security: [] } : { 'x-permission': permission }),
     ...(parameters.length === 0 ? {} : { parameters }),
     ...(body === undefined
       ? {}
       : {
           requestBody: {
             required: body.required,
-            content: { 'application/json': { schema: convert(body.schema) } },
+            content: {
+              'application/json': {
+                schema: convert(body.schema),
+                ...(body.example === undefined ? {} : { example: body.example }),
+              },
+            },
           },
         }),
     responses: Object.fromEntries([...answers, ...problems]),
@@ -141,6 +192,15 @@ function problemsOf(route: Route): number[] {
   ].toSorted((a, b) => a - b)
 }
 
+const REPLAYED = { 'Idempotency-Replayed': '`true` where this is the answer that was kept under the Idempotency-Key.' }
+
+function headersOf(descriptions: Readonly<Record<string, string>>) {
+  const entries = Object.entries(descriptions)
+  if (entries.length === 0) return {}
+  const schema = { type: 'string' }
+  return { headers: Object.fromEntries(entries.map(([name, description]) => [name, { description, schema }])) }
+}
+
 const IDEMPOTENCY_KEY = {
   name: 'Idempotency-Key',
   in: 'header',
@@ -151,15 +211,20 @@ const IDEMPOTENCY_KEY = {
 
 function queryParameters({ query }: Route) {
   if (query === undefined) return []
-  return Object.entries(query.shape).map(([name, schema]) => {
-    const { description, parameter } = (schema as z.ZodType).meta() ?? {}
+  return Object.entries(query.shape).map(([name, member]) => {
+    const { parameter } = (member as z.ZodType).meta() ?? {}
+    const {
+      description,
+      parameter: _,
+      ...schema
+    } = withoutIdentity(z.toJSONSchema(member as z.ZodType, { io: 'input' }))
     return {
       name,
       in: 'query',
       required: false,
       ...(description === undefined ? {} : { description }),
       // What the text stands for, where the schema itself is that of text.
-      schema: parameter ?? withoutIdentity(z.toJSONSchema(schema as z.ZodType, { io: 'input' })),
+      schema: parameter ?? schema,
     }
   })
 }

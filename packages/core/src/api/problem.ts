@@ -8,7 +8,10 @@ export const problemSchema = z.object({
   type: z.literal('about:blank'),
   title: z.string(),
   status: z.int(),
-  code: z.string().describe('Stable: switch on this.'),
+  code: z.string().meta({
+    description: 'Stable: switch on this. A later version may have more of them.',
+    examples: ['VALIDATION_FAILED', 'URL_REFUSED', 'UNKNOWN_EVENT_TYPE', 'NOT_FOUND', 'FORBIDDEN'],
+  }),
   detail: z.string().describe('For people: what is wrong and what to do.'),
   errors: z
     .array(z.object({ path: z.string().describe('Members joined by dots.'), message: z.string() }))

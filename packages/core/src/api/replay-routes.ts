@@ -19,8 +19,18 @@ export function replayRoutes(replays: ReplayService): Route[] {
         'To this endpoint alone, chunk by chunk, no faster than it takes it. One replay runs per endpoint at a time. Refused unless the endpoint is active.',
       tag,
       idempotent: true,
-      body: { schema: replayInputSchema, required: true },
-      responses: { 202: { description: 'The replay; `Location` says where its progress is.', schema: replaySchema } },
+      body: {
+        schema: replayInputSchema,
+        required: true,
+        example: { since: '2025-01-19T00:00:00Z', until: '2025-01-20T00:00:00Z', which: 'failed' },
+      },
+      responses: {
+        202: {
+          description: 'The replay, which is running.',
+          schema: replaySchema,
+          headers: { Location: 'The path of the replay, where its progress is.' },
+        },
+      },
       problems: [409, 422],
       handle: (call) =>
         call.once(async () => {

@@ -22,6 +22,7 @@ import { endpointPageSchema, endpointRoutes } from './endpoint-routes.ts'
 import { eventLogRoutes } from './event-log-routes.ts'
 import { eventTypeRoutes, eventTypeSchema } from './event-type-routes.ts'
 import { jwkSetSchema, jwksRoutes } from './jwks-routes.ts'
+import { BEARER, type SecuritySchemes } from './openapi.ts'
 import { openApiRoutes } from './openapi-routes.ts'
 import { replayRoutes } from './replay-routes.ts'
 import type { Route } from './routes.ts'
@@ -39,6 +40,8 @@ export interface RouteDependencies {
   jwks?: JsonWebKeySet
   /** The envelope in which events are sent, for the document: 0 the contract's, 1 that of Standard Webhooks. Default 0. */
   envelope?: 0 | 1
+  /** How callers authenticate, for the document. Default: `BEARER`. */
+  securitySchemes?: SecuritySchemes
 }
 
 export function apiRoutes(services: RouteDependencies): Route[] {
@@ -51,6 +54,7 @@ export function apiRoutes(services: RouteDependencies): Route[] {
     catalog,
     envelope = 0,
     jwks = NO_ED25519_KEYS.jwks,
+    securitySchemes = BEARER,
   } = services
   const routes: Route[] = [
     ...endpointRoutes(endpoints),
@@ -61,7 +65,7 @@ export function apiRoutes(services: RouteDependencies): Route[] {
     ...eventLogRoutes(eventLog),
     ...eventTypeRoutes(catalog),
     ...jwksRoutes(jwks),
-    ...openApiRoutes(() => routes, { catalog, envelope, components: components(services) }),
+    ...openApiRoutes(() => routes, { catalog, envelope, securitySchemes, components: components(services) }),
   ]
   return routes
 }

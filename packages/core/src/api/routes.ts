@@ -34,6 +34,8 @@ export interface ApiResult {
 export interface ApiResponse {
   description: string
   schema?: z.ZodType
+  /** What its headers say, by name. */
+  headers?: Readonly<Record<string, string>>
 }
 
 /** One operation: everything that the router and the OpenAPI document need to know of it. */
@@ -52,7 +54,7 @@ export interface Route {
   /** Members of the query, from text. Where one has `parameter` in its metadata, that is its schema in the document. */
   query?: z.ZodObject
   /** The body's schema. The operation checks it, through the service that it calls. */
-  body?: { schema: z.ZodType; required: boolean }
+  body?: { schema: z.ZodType; required: boolean; example?: unknown }
   /** Answers by status. */
   responses: Readonly<Record<number, ApiResponse>>
   /** Statuses of the problems that it may answer, besides those of every operation. */

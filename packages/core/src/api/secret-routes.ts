@@ -17,7 +17,7 @@ export function secretRoutes(endpoints: EndpointService): Route[] {
         'The old secret stays valid beside the new one for `overlap_seconds`. The new one is shown in this answer. There is room for one old secret: rotating again ends the overlap before.',
       tag,
       idempotent: true,
-      body: { schema: endpoints.schemas.rotateSecret, required: false },
+      body: { schema: endpoints.schemas.rotateSecret, required: false, example: { overlap_seconds: 86_400 } },
       responses: { 200: { description: 'The endpoint, with its new secret.', schema: endpointWithSecretSchema } },
       problems: [422],
       handle: (call) =>

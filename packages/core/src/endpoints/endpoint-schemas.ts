@@ -115,7 +115,8 @@ function eventsSchema(catalog: AnyCatalog) {
     })
     .meta({
       description: 'Event types, groups such as `commission.*`, or `*` for all. Repetitions are dropped.',
-      examples: [['commission.approved', 'payout.*']],
+      // Of the host's own catalogue.
+      examples: [catalog.types.slice(0, 2), ['*']],
     })
 }
 
