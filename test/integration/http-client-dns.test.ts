@@ -1,12 +1,18 @@
 /** Names, asked of a real name server: one that is silent for some costs nobody else anything; one that changes its answer gains nothing. */
 import { rmSync, writeFileSync } from 'node:fs'
+import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { systemClock } from '../../packages/core/src/clock.ts'
 import { createAddressPolicy } from '../../packages/core/src/http-client/address-guard.ts'
+import { createConnector } from '../../packages/core/src/http-client/connector.ts'
 import { createSystemLookup } from '../../packages/core/src/http-client/name-lookup.ts'
+import { createEgressProxy } from '../../packages/core/src/http-client/proxy.ts'
+import { ProxyHealth } from '../../packages/core/src/http-client/proxy-health.ts'
+import { startConnectProxy } from '../support/connect-proxy.ts'
 import { type DnsAnswer, type DnsServer, startDnsServer } from '../support/dns-server.ts'
-import { closeAfterTest, post, receiver, transport } from '../support/hostile-transport.ts'
+import { closeAfterTest, loopback, nameServer, post, receiver, transport } from '../support/hostile-transport.ts'
 
 async function dnsServer(answer: (name: string, type: 'A' | 'AAAA') => DnsAnswer): Promise<DnsServer> {
   const server = await startDnsServer(answer)
@@ -39,6 +45,14 @@ describe('name servers that never answer', () => {
       expect(result).toMatchObject({ kind: 'error', code: 'DNS_FAILED' })
       expect(result.timings.total).toBeLessThan(2_000)
     }
+  })
+
+  test('are given up, as too late', async () => {
+    const server = await dnsServer(answer)
+    const lookup = createSystemLookup({ servers: [server.address], giveUpAfterMs: 100 })
+    const startedAt = performance.now()
+    await expect(lookup('silent.test')).rejects.toMatchObject({ code: 'ETIMEOUT' })
+    expect(performance.now() - startedAt).toBeLessThan(1_500)
   })
 
   test('for one family: the addresses of the other are used', async () => {
@@ -109,4 +123,26 @@ test('a name server that changes its answer between look-ups (rebinding) leads n
   expect(await send()).toMatchObject({ kind: 'error', code: 'ADDRESS_REFUSED' })
   expect(await send()).toMatchObject({ statusCode: 200 })
   expect([connections(), server.asked.filter((one) => one.startsWith('A ')).length]).toEqual([2, 4])
+})
+
+test("the proxy's name, which the operator wrote, is looked up apart from the names of receivers", async () => {
+  const { port } = await receiver()
+  const proxy = await startConnectProxy()
+  closeAfterTest(() => proxy.stop())
+  const [receivers, proxies] = [nameServer(['127.0.0.1']), nameServer(['127.0.0.1'])]
+  const connect = createConnector({
+    policy: loopback,
+    lookup: receivers,
+    proxyLookup: proxies,
+    clock: systemClock,
+    proxy: createEgressProxy(`http://egress.infra:${proxy.port}`),
+    proxyHealth: new ProxyHealth(systemClock, () => {}),
+    sources: null,
+    rejectUnauthorized: true,
+  })
+  const socket = await new Promise<Socket | null>((resolve, reject) => {
+    connect({ hostname: 'receiver.test', port, tls: null }, (error, open) => (error ? reject(error) : resolve(open)))
+  })
+  socket?.destroy()
+  expect([receivers.asked, proxies.asked]).toEqual([['receiver.test'], ['egress.infra']])
 })

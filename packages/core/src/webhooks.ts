@@ -179,7 +179,7 @@ export function assembleWebhooks<C extends AnyCatalog = typeof affiliateEvents, 
     createHttpTransport({
       ...networkOptions,
       policy,
-      lookup,
+      ...(config.http.lookup === undefined ? {} : { lookup: config.http.lookup }),
       clock,
       connectionsPerOrigin: config.connectionsPerOrigin,
     }),

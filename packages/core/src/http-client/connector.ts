@@ -43,7 +43,10 @@ export type Connect = (target: ConnectTarget, callback: ConnectCallback) => Conn
 
 export interface ConnectorOptions {
   policy: AddressPolicy
+  /** Of receivers. */
   lookup: Lookup
+  /** Of the proxy. */
+  proxyLookup: Lookup
   clock: Clock
   /** Null: every connection is direct. */
   proxy: EgressProxy | null
@@ -66,7 +69,8 @@ const PROXY_SILENT_MS = 500
  */
 export function createConnector(options: ConnectorOptions): Connect {
   const lookup = shareConcurrentLookups(options.lookup)
-  return (target, callback) => new RunningConnect(target, callback, { ...options, lookup })
+  const proxyLookup = shareConcurrentLookups(options.proxyLookup)
+  return (target, callback) => new RunningConnect(target, callback, { ...options, lookup, proxyLookup })
 }
 
 class RunningConnect implements ConnectAttempt {
@@ -175,11 +179,11 @@ class RunningConnect implements ConnectAttempt {
 
   /** Null: the tunnel stands. */
   async #askProxy(proxy: EgressProxy, destination: string, port: number): Promise<TransportFailure | null> {
-    const { lookup, proxyHealth } = this.#options
+    const { proxyLookup, proxyHealth } = this.#options
     this.stage = 'proxy_connect'
     this.#lap()
     const family = isIP(proxy.hostname)
-    const addresses = family === 0 ? await lookup(proxy.hostname) : [{ address: proxy.hostname, family }]
+    const addresses = family === 0 ? await proxyLookup(proxy.hostname) : [{ address: proxy.hostname, family }]
     await this.#open(addresses, proxy.port)
     if (proxy.tls !== null) await this.#startTls(proxy.hostname, proxy.tls, ['http/1.1'])
     this.stage = 'proxy'

@@ -5,7 +5,7 @@ import { ConnectionPool, type Origin } from './connection-pool.ts'
 import { createConnector } from './connector.ts'
 import { Deadlines } from './deadlines.ts'
 import { Exchange } from './exchange.ts'
-import { type Lookup, systemLookup } from './name-lookup.ts'
+import { fullSystemLookup, type Lookup, systemLookup } from './name-lookup.ts'
 import { createEgressProxy, type ProxyOptions } from './proxy.ts'
 import { type ProxyChange, ProxyHealth } from './proxy-health.ts'
 import { requestBytes, requestStart } from './request-bytes.ts'
@@ -80,6 +80,7 @@ export function createHttpTransport(options: HttpTransportOptions): Transport {
     connect: createConnector({
       policy: options.policy,
       lookup: options.lookup ?? systemLookup,
+      proxyLookup: options.lookup ?? fullSystemLookup,
       clock,
       proxy,
       proxyHealth,

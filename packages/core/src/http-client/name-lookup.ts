@@ -1,4 +1,4 @@
-import { lookup as askSystem, Resolver } from 'node:dns/promises'
+import { lookup as askSystem, CANCELLED, Resolver, TIMEOUT } from 'node:dns/promises'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
@@ -17,7 +17,21 @@ export interface SystemLookupOptions {
   hostsFile?: string
   /** Default: `getaddrinfo`. */
   askSystem?: Lookup
+  /** Default 10,000. */
+  giveUpAfterMs?: number
 }
+
+/**
+ * As long as `getaddrinfo` waits for a silent name server. By itself c-ares goes on for half a minute, and a process cannot end
+ * before.
+ */
+const GIVE_UP_AFTER_MS = 10_000
+
+/**
+ * All that the operating system knows, search domains and mDNS included, at the price of a thread for as long as it takes: for
+ * names that the operator wrote, such as the proxy's.
+ */
+export const fullSystemLookup: Lookup = (hostname) => askSystem(hostname, { all: true, order: 'verbatim' })
 
 /** Once one family is known, the other one has so long to answer (RFC 8305 section 3 has 50 ms, of name servers nearby), in ms. */
 const OTHER_FAMILY_WITHIN_MS = 1_000
@@ -32,10 +46,10 @@ const OTHER_FAMILY_WITHIN_MS = 1_000
  */
 export function createSystemLookup(options: SystemLookupOptions = {}): Lookup {
   const hostsFile = options.hostsFile ?? systemHostsFile()
-  const system: Lookup = options.askSystem ?? ((name) => askSystem(name, { all: true, order: 'verbatim' }))
+  const system = options.askSystem ?? fullSystemLookup
   return async (hostname) => {
     if (isOfThisMachine(hostname) || (await isInHostsFile(hostsFile, hostname))) return await system(hostname)
-    return await askNameServers(hostname, options.servers)
+    return await askNameServers(hostname, options)
   }
 }
 
@@ -61,24 +75,29 @@ async function isInHostsFile(file: string, hostname: string): Promise<boolean> {
 }
 
 /** IPv4 first: whether IPv6 leads anywhere is unknown here. A resolver of its own (50 µs) knows the servers of this moment. */
-async function askNameServers(hostname: string, servers?: readonly string[]): Promise<readonly LookupAddress[]> {
+async function askNameServers(hostname: string, options: SystemLookupOptions): Promise<readonly LookupAddress[]> {
   const resolver = new Resolver()
-  if (servers !== undefined) resolver.setServers(servers)
-  let late: NodeJS.Timeout | undefined
-  const hurryOther = () => {
-    late ??= setTimeout(() => resolver.cancel(), OTHER_FAMILY_WITHIN_MS)
-  }
+  if (options.servers !== undefined) resolver.setServers(options.servers)
+  const cancelIn = (ms: number) => setTimeout(() => resolver.cancel(), ms)
+  let late = cancelIn(options.giveUpAfterMs ?? GIVE_UP_AFTER_MS)
   const ask = async (family: 4 | 6): Promise<LookupAddress[]> => {
     const found = await (family === 4 ? resolver.resolve4(hostname) : resolver.resolve6(hostname))
-    hurryOther()
+    clearTimeout(late)
+    late = cancelIn(OTHER_FAMILY_WITHIN_MS)
     return found.map((address) => ({ address, family }))
   }
   const answers = await Promise.allSettled([ask(4), ask(6)])
   clearTimeout(late)
   const addresses = answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : []))
   const [first] = answers
-  if (addresses.length === 0 && first.status === 'rejected') throw first.reason
+  if (addresses.length === 0 && first.status === 'rejected') throw failureOf(first.reason)
   return addresses
+}
+
+/** What we cancelled was too late. */
+function failureOf(reason: unknown): unknown {
+  if ((reason as { code?: unknown }).code !== CANCELLED) return reason
+  return Object.assign(new Error('no name server answered in time', { cause: reason }), { code: TIMEOUT })
 }
 
 /**
