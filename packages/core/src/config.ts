@@ -1,7 +1,8 @@
 import type { SecuritySchemes } from './api/index.ts'
+import { affiliateEvents } from './catalog/affiliate-events.ts'
 import type { AnyCatalog } from './catalog/define-events.ts'
 import { type Clock, systemClock } from './clock.ts'
-import { DEFAULT_RETRY_SCHEDULE } from './delivery/retry-schedule.ts'
+import { createRetrySchedule, DEFAULT_RETRY_SCHEDULE } from './delivery/retry-schedule.ts'
 import { type Duration, parseDuration } from './duration.ts'
 import { PosthasteError } from './errors.ts'
 import type { AddressPolicyOptions } from './http-client/address-guard.ts'
@@ -176,6 +177,8 @@ export function checkOptions(options: WebhooksOptions<AnyCatalog, Tenancy>): Con
   // Only checked here: the transport makes its own when it is first used.
   parseSourceAddresses(http.localAddress)
   if (http.tls !== undefined) checkTlsOptions(http.tls)
+  const { retrySchedule = DEFAULT_RETRY_SCHEDULE, retrySchedules = {} } = options
+  checkSchedules(retrySchedule, retrySchedules, options.events ?? affiliateEvents)
   return {
     database: checkDatabase(options.database),
     installation: checkText(options.installation, 'installation', "a name such as 'production'"),
@@ -184,12 +187,15 @@ export function checkOptions(options: WebhooksOptions<AnyCatalog, Tenancy>): Con
     ed25519: importEd25519Keys(options.ed25519),
     schema: checkSchemaName(options.schema ?? 'posthaste', 'schema'),
     queueSchema: checkSchemaName(options.queueSchema ?? 'posthaste_worker', 'queueSchema'),
-    retrySchedule: options.retrySchedule ?? DEFAULT_RETRY_SCHEDULE,
-    retrySchedules: options.retrySchedules ?? {},
+    retrySchedule,
+    retrySchedules,
     envelope: oneOf(options.envelope ?? 'posthaste', ['posthaste', 'standard'], 'envelope') === 'standard' ? 1 : 0,
     securitySchemes: options.securitySchemes,
     maxDataBytes: count(options.maxDataBytes ?? 1_048_576, 'maxDataBytes', 2, 64 * 1_048_576),
-    maxEndpointsPerAccount: options.maxEndpointsPerAccount,
+    maxEndpointsPerAccount:
+      options.maxEndpointsPerAccount === undefined
+        ? undefined
+        : count(options.maxEndpointsPerAccount, 'maxEndpointsPerAccount', 1, 1_000_000),
     http,
     proxy: http.proxy === undefined ? null : createEgressProxy(http.proxy),
     deadlineMs,
@@ -198,7 +204,7 @@ export function checkOptions(options: WebhooksOptions<AnyCatalog, Tenancy>): Con
     endpointConcurrency: count(worker.endpointConcurrency ?? 50, 'worker.endpointConcurrency', 1, 10_000),
     leaseMs,
     idlePollMs: Math.max(5, parseDuration(worker.idlePoll ?? '60ms', 'worker.idlePoll')),
-    jobEngine: worker.jobEngine ?? true,
+    jobEngine: flag(worker.jobEngine ?? true, 'worker.jobEngine'),
     workerConnections: count(connections.worker ?? 6, 'connections.worker', 2, 100),
     apiConnections: count(connections.api ?? 4, 'connections.api', 1, 100),
     keepResponses: oneOf(options.keepResponses ?? 'failed', ['failed', 'all', 'none'], 'keepResponses'),
@@ -207,6 +213,17 @@ export function checkOptions(options: WebhooksOptions<AnyCatalog, Tenancy>): Con
     clock: options.clock ?? systemClock,
     transport: options.transport,
   }
+}
+
+/** The worker makes its own when it starts. A type that is none would be ignored there. */
+function checkSchedules(
+  schedule: readonly Duration[],
+  byEventType: Readonly<Record<string, readonly Duration[]>>,
+  catalog: AnyCatalog,
+): void {
+  createRetrySchedule({ schedule, byEventType, random: () => 0 })
+  const unknown = Object.keys(byEventType).find((type) => !catalog.has(type))
+  if (unknown !== undefined) throw invalid(`retrySchedules['${unknown}'] is of no event type in the catalogue.`)
 }
 
 const DAY_MS = 86_400_000
@@ -253,6 +270,11 @@ function checkText(value: unknown, option: string, example: string): string {
 function oneOf<V extends string>(value: V, allowed: readonly V[], option: string): V {
   if (allowed.includes(value)) return value
   throw invalid(`${option} must be one of ${allowed.join(', ')}.`)
+}
+
+function flag(value: boolean, option: string): boolean {
+  if (typeof value === 'boolean') return value
+  throw invalid(`${option} must be true or false, not ${JSON.stringify(value)}.`)
 }
 
 function count(value: number, option: string, least: number, most: number): number {

@@ -165,6 +165,9 @@ describe('policy', () => {
   test.each([
     { allowedCidrs: ['localhost'] },
     { deniedCidrs: ['10.0.0.0/33'] },
+    { allowHttp: 'false' as unknown as boolean },
+    { allowedCidrs: '10.0.0.0/8' as unknown as string[] },
+    { allowedHosts: 'example.com' as unknown as string[] },
     { allowedCidrs: ['10.0.0.0/33'] },
     { allowedCidrs: ['10.0.0.0/'] },
     { allowedCidrs: ['10/8'] },

@@ -127,13 +127,17 @@ function refusalOfBytes(bytes: IpBytes): string | null {
 
 /** Compiles the options once. Throws `CONFIG_INVALID` for what cannot mean anything (a malformed block, port or host). */
 export function createAddressPolicy(options: AddressPolicyOptions = {}): AddressPolicy {
+  const { allowHttp = false } = options
+  // `process.env.ALLOW_HTTP` is text, of which 'false' would be true.
+  if (typeof allowHttp !== 'boolean') throw new PosthasteError('CONFIG_INVALID', 'allowHttp must be true or false.')
+  for (const option of LISTS) requireList(options[option], option)
   const allowedCidrs = (options.allowedCidrs ?? []).map((block) => requireCidr(block))
   const deniedCidrs = (options.deniedCidrs ?? []).map((block) => requireCidr(block, 'deniedCidrs'))
   const allowedPorts = options.allowedPorts == null ? null : new Set(options.allowedPorts.map(requirePort))
   const allowedHosts = options.allowedHosts == null ? null : options.allowedHosts.map(hostMatcher)
   const deniedHosts = (options.deniedHosts ?? []).map(hostMatcher)
   return {
-    allowHttp: options.allowHttp ?? false,
+    allowHttp,
     checkAddress(address) {
       const bytes = parseIpAddress(address)
       if (bytes === null) return { allowed: false, reason: NOT_AN_ADDRESS }
@@ -156,6 +160,13 @@ export function createAddressPolicy(options: AddressPolicyOptions = {}): Address
       return ALLOWED
     },
   }
+}
+
+const LISTS = ['allowedCidrs', 'deniedCidrs', 'allowedPorts', 'allowedHosts', 'deniedHosts'] as const
+
+function requireList(value: unknown, option: string): void {
+  if (value === undefined || value === null || Array.isArray(value)) return
+  throw new PosthasteError('CONFIG_INVALID', `${option} must be a list, not ${JSON.stringify(value)}.`)
 }
 
 function requireCidr(text: string, option = 'allowedCidrs'): Cidr {
