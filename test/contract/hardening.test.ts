@@ -82,6 +82,18 @@ describe('size limits: of every member, the longest is taken and one more is not
   })
 })
 
+test('objects with thousands of members are refused before each of them is looked at', async () => {
+  // Wrong ones, which would otherwise be listed one by one.
+  for (const [path, body] of [
+    ['metadata', { metadata: many(9_000, (n) => [`m${n}`, n]) }],
+    ['headers', { headers: many(9_000, (n) => [`X-${n}`, n]) }],
+    ['', many(9_000, (n) => [`unknown${n}`, n])],
+  ] as const) {
+    const refused = await create(body)
+    expect([refused.status, refused.json.errors.map((error) => error.path)]).toEqual([422, [path]])
+  }
+})
+
 test('a limit of endpoints per account, which others do not share', async () => {
   for (let n = 0; n < 3; n++) expect((await create({})).status).toBe(201)
   const refused = await create({})
