@@ -127,6 +127,7 @@ export class LaneServer implements LaneHolder {
       loops,
       logger,
       onWritten: (outcomes, retries) => {
+        for (const { item, attempt } of outcomes) this.#manual.recorded(item, attempt.number)
         this.#followUp.written(outcomes)
         this.#follower.noteRetries(retries)
         this.#checkDrained()

@@ -45,6 +45,8 @@ const ASLEEP_MS = 1_000
 export class ManualRetries {
   readonly #o: ManualRetriesOptions
   #waiting: Asked[] = []
+  /** Of each delivery that is being read: the attempt that was recorded meanwhile, or 0. The read may not have seen it. */
+  #recordedMeanwhile: Map<string, number> | null = null
   readonly #underWay = new Map<DeliveryItem, Asked>()
   #loop: BackgroundLoop | null = null
 
@@ -71,6 +73,11 @@ export class ManualRetries {
     const { delivery, attempts } = JSON.parse(payload ?? '{}') as { delivery: string; attempts: number }
     this.#waiting.push({ endpoint, delivery, attempts, work })
     this.#loop?.wake()
+  }
+
+  /** An attempt is recorded, whoever wanted it. */
+  recorded({ id }: DeliveryItem, number: number): void {
+    if (this.#recordedMeanwhile?.has(id)) this.#recordedMeanwhile.set(id, number)
   }
 
   /** Its attempt and what follows from it are written. */
@@ -102,14 +109,23 @@ export class ManualRetries {
     const { epoch } = served
     try {
       await this.#loadConfigs(chosen)
+      const meanwhile = new Map(chosen.map(({ delivery }) => [delivery, 0]))
+      this.#recordedMeanwhile = meanwhile
       const rows = new Map((await reader.readAsked(chosen.map(({ delivery }) => delivery))).map((row) => [row.id, row]))
       if (epoch !== served.epoch) return 0
-      const later = chosen.filter((asked) => !this.#begin(asked, rows.get(asked.delivery)))
+      const later = chosen.filter((asked) => {
+        const row = rows.get(asked.delivery)
+        // It was read before its newest attempt was written, whose number would be used, and sent, a second time.
+        const outdated = row !== undefined && row.attempts < (meanwhile.get(row.id) ?? 0)
+        return outdated || !this.#begin(asked, row)
+      })
       this.#waiting.push(...later)
       return later.length > 0 ? PAUSE_MS : 0
     } catch (error) {
       if (epoch === served.epoch) this.#waiting.unshift(...chosen)
       throw error
+    } finally {
+      this.#recordedMeanwhile = null
     }
   }
 
