@@ -13,6 +13,32 @@ export const databaseFaults = {
   'postgres-immediate': (stage, step) => outage(stage, step, 'immediate'),
   'postgres-killed': (stage, step) => outage(stage, step, 'kill'),
 
+  /** Half of the time Postgres' log is made to need space as well, without which the server goes down. */
+  'disk-full': async (stage, step) => {
+    const { disk } = stage
+    if (disk === null) {
+      stage.chronicle.notes.push('disk-full was LEFT OUT: no small disk here')
+      return
+    }
+    await whileUp(stage, 'disk full', async () => {
+      const until = stage.now() + step.forMs
+      const before = stage.server.pid
+      let crashed = false
+      await disk.fill()
+      try {
+        if (step.choice < 0.5) crashed = await exhaustLog(stage, until)
+        await sleep(Math.max(0, until - stage.now()))
+      } finally {
+        await disk.empty()
+      }
+      await untilWritable(stage)
+      stage.chronicle.restarts.push(stage.now())
+      const how =
+        stage.server.pid !== before ? 'ended and was started again' : crashed ? 'recovered by itself' : 'ran on'
+      stage.chronicle.notes.push(`disk-full: Postgres ${crashed ? 'had no room for its log, ' : ''}${how}`)
+    })
+  },
+
   'connections-cut': (stage, step) =>
     whileUp(stage, 'connections cut', async () => {
       const until = stage.now() + step.forMs
@@ -67,9 +93,9 @@ export const databaseFaults = {
 
   /** Half of the time the old connections stay dead, as after a fail-over; otherwise they go on where they were. */
   'black-hole': (stage, step) => {
-    const slot = stage.workers[Math.floor(step.victim * stage.workers.length)]!
-    return stage.inTurn(`proxy ${stage.workers.indexOf(slot)}`, () =>
-      stage.disturb('black hole', async () => {
+    const slot = stage.workers.slots[Math.floor(step.victim * stage.workers.slots.length)]!
+    return stage.inTurn(`proxy ${stage.workers.slots.indexOf(slot)}`, () =>
+      stage.chronicle.disturb('black hole', async () => {
         slot.proxy.fallSilent()
         await sleep(step.forMs)
         slot.proxy.recover(step.choice < 0.5)
@@ -87,13 +113,13 @@ function outage(stage: Stage, { forMs }: Step, mode: StopMode | 'kill'): Promise
     else await stage.server.halt(mode)
     await sleep(forMs)
     await stage.server.restart()
-    stage.restarts.push(stage.now())
+    stage.chronicle.restarts.push(stage.now())
   })
 }
 
 /** Faults of the server itself come one after the other. */
 function whileUp(stage: Stage, what: string, work: () => Promise<void>): Promise<void> {
-  return stage.inTurn('postgres', () => stage.disturb(what, work))
+  return stage.inTurn('postgres', () => stage.chronicle.disturb(what, work))
 }
 
 async function cutConnections(stage: Stage): Promise<void> {
@@ -125,4 +151,26 @@ export async function lockTable(stage: Stage, table: string): Promise<() => Prom
     await reserved?.unsafe('rollback').catch(() => {})
     await sql.end({ timeout: 1 })
   }
+}
+
+/** Goes on to the next file of the log until there is no room for one. Answers whether Postgres crashed of that. */
+async function exhaustLog(stage: Stage, until: number): Promise<boolean> {
+  const panics = () => stage.server.log().split('PANIC').length
+  const before = panics()
+  while (stage.now() < until) {
+    if (stage.server.pid === null || panics() > before) return true
+    await stage.sql`select pg_logical_emit_message(true, 'faults', repeat('x', 100000)), pg_switch_wal()`.catch(
+      () => {},
+    )
+    await sleep(10)
+  }
+  return false
+}
+
+/** A server that ended for want of space is started by its supervisor; one that crashed and recovers does that by itself. */
+async function untilWritable(stage: Stage): Promise<void> {
+  await stage.persist(async () => {
+    if (stage.server.pid === null) await stage.server.restart()
+    await stage.sql`select pg_logical_emit_message(true, 'faults', 'x')`
+  })
 }

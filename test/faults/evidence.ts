@@ -1,20 +1,23 @@
 /** Puts together what one run has left: in the database, in the receivers' logs, in the API's answers. */
 import { existsSync, readFileSync } from 'node:fs'
-import type { AttemptEvidence, EndpointEvidence, Evidence, Receipt } from './invariant.ts'
 import type { ReceiptLine } from './processes/receiver.ts'
-import { RETRY_SCHEDULE, type Stage } from './stage.ts'
+import type { Stage } from './stage.ts'
+import type { AttemptEvidence, EndpointEvidence, Evidence, Receipt, ReplayEvidence, Stall } from './testimony.ts'
 
-export async function collectEvidence(stage: Stage): Promise<Evidence> {
-  const { sql } = stage
+export async function collectEvidence(stage: Stage, stalls: readonly Stall[]): Promise<Evidence> {
+  const { sql, chronicle } = stage
   const committed = (await sql`select n from orders order by n`).map((row) => row.n as number)
   const pages = (await sql`select extract(epoch from at)::float8 * 1000 as at, last_seq::int last_seq
     from posthaste.dispatches where deliveries > 0 order by n`) as unknown as { at: number; last_seq: number }[]
-  const rows = await sql`select 'dlv_' || replace(d.id::text, '-', '') id, d.endpoint, d.seq::int seq,
+  const rows = await sql`select 'dlv_' || replace(d.id::text, '-', '') id, d.endpoint, d.seq::int seq, d.generation,
     'evt_' || replace(d.event_id::text, '-', '') event from posthaste.deliveries d order by d.seq`
+  const madeAt = new Map<number, number>()
   const dispatchedAt = new Map<string, number>()
-  for (const row of rows) {
-    if (dispatchedAt.has(row.event as string)) continue
-    dispatchedAt.set(row.event as string, pages.find(({ last_seq }) => last_seq >= (row.seq as number))!.at)
+  let page = 0
+  for (const { seq, event } of rows as unknown as { seq: number; event: string }[]) {
+    while (pages[page]!.last_seq < seq) page++
+    madeAt.set(seq, pages[page]!.at)
+    if (!dispatchedAt.has(event)) dispatchedAt.set(event, pages[page]!.at)
   }
   const statuses = await listStatuses(stage)
   const attempts =
@@ -27,6 +30,7 @@ export async function collectEvidence(stage: Stage): Promise<Evidence> {
     ).map((row) => ({
       id: row.id as string,
       n: row.n as number,
+      idMs: Number.parseInt((row.id as string).slice(4, 16), 16),
       dispatchedAt: dispatchedAt.get(row.id as string) ?? null,
     })),
     endpoints: await listEndpoints(stage),
@@ -35,16 +39,28 @@ export async function collectEvidence(stage: Stage): Promise<Evidence> {
       endpoint: row.endpoint as number,
       eventId: row.event as string,
       seq: row.seq as number,
+      generation: row.generation as number,
+      madeAt: madeAt.get(row.seq as number)!,
       status: statuses.get(row.id as string) ?? 'not listed',
     })),
     attempts,
-    receipts: stage.receivers.flatMap(({ logFile }) => (existsSync(logFile) ? readReceipts(logFile) : [])),
-    losses: stage.losses,
-    disturbances: stage.disturbances,
-    attemptsPerDelivery: RETRY_SCHEDULE.length + 1,
-    unhandled: stage.unhandled,
-    overdue: stage.overdue,
+    receipts: stage.receivers.slots.flatMap(({ logFile }) => (existsSync(logFile) ? readReceipts(logFile) : [])),
+    losses: chronicle.losses,
+    disturbances: chronicle.disturbances,
+    replays: await listReplays(stage),
+    replayAsks: chronicle.replayAsks,
+    retryAsks: chronicle.retryAsks,
+    attemptsPerDelivery: stage.schedule.retrySchedule.length + 1,
+    unhandled: chronicle.unhandled,
+    bounds: chronicle.bounds,
+    stalls,
   }
+}
+
+async function listReplays({ sql }: Stage): Promise<ReplayEvidence[]> {
+  return (await sql`select 'rpl_' || replace(id::text, '-', '') id, no, endpoint, which, status, done::int done,
+    (extract(epoch from since) * 1000)::float8 "sinceMs", (extract(epoch from until) * 1000)::float8 "untilMs"
+    from posthaste.replays order by no`) as unknown as ReplayEvidence[]
 }
 
 /** By the public API, as an operator would see them. */

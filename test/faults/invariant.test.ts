@@ -1,70 +1,9 @@
 /** The judge is judged: a sound run passes, and each kind of violation, made by hand, is found as what it is. */
 import { describe, expect, test } from 'vitest'
-import { activeDuring, checkRun, type Evidence, findDuplicates, VIOLATIONS, type ViolationKind } from './invariant.ts'
-
-/** Two events to two endpoints, the second one fifo: everything received once and recorded, but one failed for good. */
-function soundRun() {
-  const delivery = (n: number, endpoint: number, status = 'succeeded') => ({
-    id: `dlv_${n}${endpoint}`,
-    endpoint,
-    eventId: `evt_${n}`,
-    seq: n * 10 + endpoint,
-    status,
-  })
-  const receipt = (n: number, endpoint: number, attempt: number, answered: number | null, at: number) => ({
-    at,
-    delivery: `dlv_${n}${endpoint}`,
-    eventId: `evt_${n}`,
-    n,
-    attempt,
-    worker: 'a',
-    answered,
-    answeredAt: answered === null ? null : at + 10,
-  })
-  const attempt = (n: number, endpoint: number, number: number, status: number | null, final: boolean) => ({
-    delivery: `dlv_${n}${endpoint}`,
-    number,
-    succeeded: status === 200,
-    final,
-    status,
-    step: number - 1,
-  })
-  return {
-    committed: [1, 2],
-    events: [
-      { id: 'evt_1', n: 1, dispatchedAt: 10_000 },
-      { id: 'evt_2', n: 2, dispatchedAt: 20_000 },
-      { id: 'evt_9', n: 9, dispatchedAt: null },
-    ].slice(0, 2),
-    endpoints: [
-      { no: 1, ordering: 'none', state: 'active', switches: [] },
-      { no: 2, ordering: 'fifo', state: 'active', switches: [] },
-    ],
-    deliveries: [delivery(1, 1, 'failed'), delivery(1, 2), delivery(2, 1), delivery(2, 2)],
-    attempts: [
-      attempt(1, 1, 1, 500, false),
-      attempt(1, 1, 2, null, true),
-      attempt(1, 2, 1, 200, true),
-      attempt(2, 1, 1, 200, true),
-      attempt(2, 2, 1, 200, true),
-    ],
-    receipts: [
-      receipt(1, 1, 1, 500, 10_100),
-      receipt(1, 1, 2, null, 10_500),
-      receipt(1, 2, 1, 200, 10_100),
-      receipt(2, 1, 1, 200, 20_100),
-      receipt(2, 2, 1, 200, 20_100),
-    ],
-    losses: [] as { worker: string; from: number; to: number }[],
-    disturbances: [] as { from: number; to: number }[],
-    attemptsPerDelivery: 2,
-    unhandled: [] as string[],
-    overdue: [] as string[],
-  } satisfies Evidence
-}
-
-type Run = { -readonly [K in keyof ReturnType<typeof soundRun>]: ReturnType<typeof soundRun>[K] }
-const kinds = (run: Evidence) => [...new Set(checkRun(run).map(({ kind }) => kind))].toSorted()
+import { countReasons, findDuplicates } from './duplicates.ts'
+import { activeDuring, checkRun, findStalled } from './invariant.ts'
+import { kinds, type Run, replay, replayAsk, soundRun } from './sound-run.ts'
+import { VIOLATIONS, type ViolationKind } from './violations.ts'
 
 test('a sound run has no violation', () => {
   expect(checkRun(soundRun())).toEqual([])
@@ -77,12 +16,12 @@ const BREAKS: Record<ViolationKind, (run: Run) => void> = {
   'event-missing': (run) => run.committed.push(3),
   'not-dispatched': (run) => {
     run.committed.push(9)
-    run.events.push({ id: 'evt_9', n: 9, dispatchedAt: null as unknown as number })
+    run.events.push({ id: 'evt_9', n: 9, idMs: 90_000, dispatchedAt: null as unknown as number })
   },
   'delivery-missing': (run) => {
-    run.deliveries = run.deliveries.filter(({ id }) => id !== 'dlv_21')
-    run.attempts = run.attempts.filter(({ delivery }) => delivery !== 'dlv_21')
-    run.receipts = run.receipts.filter(({ delivery }) => delivery !== 'dlv_21')
+    run.deliveries = run.deliveries.filter(({ id }) => id !== 'dlv_22')
+    run.attempts = run.attempts.filter(({ delivery }) => delivery !== 'dlv_22')
+    run.receipts = run.receipts.filter(({ delivery }) => delivery !== 'dlv_22')
   },
   'delivery-to-inactive': (run) => {
     Object.assign(run.endpoints[0]!, { switches: [{ from: 12_000, to: 12_100, active: false }] })
@@ -92,8 +31,7 @@ const BREAKS: Record<ViolationKind, (run: Run) => void> = {
     run.attempts = run.attempts.filter(({ delivery }) => delivery !== 'dlv_22')
   },
   'ended-early': (run) => {
-    run.attempts = run.attempts.filter(({ delivery, number }) => delivery !== 'dlv_11' || number === 1)
-    run.receipts = run.receipts.filter(({ delivery, attempt }) => delivery !== 'dlv_11' || attempt === 1)
+    run.attemptsPerDelivery = 3
   },
   stuck: (run) => {
     run.deliveries[0]!.status = 'retrying'
@@ -104,7 +42,7 @@ const BREAKS: Record<ViolationKind, (run: Run) => void> = {
   'unexplained-duplicate': (run) => run.receipts.push({ ...run.receipts[4]!, at: 20_500, worker: 'b' }),
   'duplicate-of-recorded': (run) => {
     run.receipts.push({ ...run.receipts[4]!, at: 30_500, worker: 'b' })
-    run.losses.push({ worker: 'a', from: 30_000, to: 30_000 })
+    run.losses.push({ worker: 'a', from: 30_000, to: 30_000, why: 'killed' })
   },
   'attempt-not-logged': (run) => {
     run.receipts.push({ ...run.receipts[4]!, attempt: 2, at: 20_500, answered: null, answeredAt: null as never })
@@ -120,8 +58,29 @@ const BREAKS: Record<ViolationKind, (run: Run) => void> = {
     run.receipts[4]!.at = 10_050
     run.receipts[4]!.answeredAt = 10_060
   },
+  'replay-lost': (run) => {
+    run.replays[0]!.status = 'cancelled'
+  },
+  'replay-stuck': (run) => {
+    run.replays[0]!.status = 'running'
+  },
+  'replay-incomplete': (run) => {
+    run.replays.push(replay('all', 8))
+    run.replayAsks.push({ ...replayAsk('all', 8), from: 15_000 })
+  },
+  'replay-invented': (run) => {
+    run.replays.push(replay('all', 8, { status: 'cancelled' }))
+  },
+  'replay-miscounted': (run) => {
+    run.replays[0]!.done = 2
+  },
+  'retry-not-made': (run) => {
+    run.retryAsks.push({ delivery: 'dlv_12', endpoint: 2, from: 44_900, attempts: 1 })
+  },
   'process-broke': (run) => run.unhandled.push('TypeError'),
-  overdue: (run) => run.overdue.push('stop() of a worker'),
+  overdue: (run) => {
+    run.bounds[0]!.to = 30_001
+  },
 }
 
 describe('each violation is found, and only it', () => {
@@ -142,7 +101,7 @@ describe('what a loss explains', () => {
   test('a duplicate of what was answered just before its worker died', () => {
     const run = soundRun() as Run
     again(run, 25_000)
-    run.losses.push({ worker: 'a', from: 21_000, to: 21_000 })
+    run.losses.push({ worker: 'a', from: 21_000, to: 21_000, why: 'killed' })
     expect(checkRun(run)).toEqual([])
     expect(findDuplicates(run)).toHaveLength(1)
   })
@@ -150,14 +109,14 @@ describe('what a loss explains', () => {
   test("not another worker's", () => {
     const run = soundRun() as Run
     again(run, 25_000)
-    run.losses.push({ worker: 'b', from: 21_000, to: 21_000 })
+    run.losses.push({ worker: 'b', from: 21_000, to: 21_000, why: 'killed' })
     expect(kinds(run)).toEqual(['unexplained-duplicate'])
   })
 
   test('what was answered long before, where the database was away all the while, and only then', () => {
     const run = soundRun() as Run
     again(run, 45_000)
-    run.losses.push({ worker: 'a', from: 40_000, to: 40_000 })
+    run.losses.push({ worker: 'a', from: 40_000, to: 40_000, why: 'killed' })
     expect(kinds(run)).toEqual(['duplicate-of-recorded'])
     run.disturbances.push({ from: 30_000, to: 39_000 }, { from: 19_000, to: 31_000 })
     expect(checkRun(run)).toEqual([])
@@ -166,7 +125,7 @@ describe('what a loss explains', () => {
   test('an attempt that the log does not know', () => {
     const run = soundRun() as Run
     BREAKS['attempt-not-logged'](run)
-    run.losses.push({ worker: 'a', from: 20_600, to: 20_600 })
+    run.losses.push({ worker: 'a', from: 20_600, to: 20_600, why: 'killed' })
     expect(checkRun(run)).toEqual([])
   })
 
@@ -174,6 +133,42 @@ describe('what a loss explains', () => {
     const run = soundRun() as Run
     run.receipts.push({ ...run.receipts[4]!, attempt: 2, at: 21_000 })
     expect(kinds(run)).toEqual(['attempt-not-logged', 'unexplained-duplicate'])
+  })
+})
+
+describe('a machine that stands still', () => {
+  test('is named where a bound was missed by no more than that, and nothing is judged', () => {
+    const run = soundRun() as Run
+    run.bounds[0]!.to = 31_000
+    run.stalls.push({ from: 5_000, to: 6_200, ms: 1_100, who: 'the judge' })
+    expect(checkRun(run)).toEqual([])
+    expect(findStalled(run)).toEqual([
+      'stop() took 31.0 s, bound 30.0 s; the machine stalled 1.1 s of it, 1100 ms at once for the judge',
+    ])
+  })
+
+  test('explains no more than it lasted, and nothing at another time', () => {
+    for (const stall of [
+      { from: 5_000, to: 6_200, ms: 999, who: 'the judge' },
+      { from: 31_000, to: 40_000, ms: 9_000, who: 'the judge' },
+    ]) {
+      const run = soundRun() as Run
+      run.bounds[0]!.to = 31_000
+      run.stalls.push(stall)
+      expect(kinds(run)).toEqual(['overdue'])
+      expect(findStalled(run)).toEqual([])
+    }
+  })
+
+  test('gives a worker that long to record, and is named', () => {
+    const run = soundRun() as Run
+    run.receipts.push({ ...run.receipts[4]!, at: 25_000, worker: 'b' })
+    run.losses.push({ worker: 'a', from: 23_000, to: 23_000, why: 'killed' })
+    expect(kinds(run)).toEqual(['duplicate-of-recorded'])
+    run.stalls.push({ from: 21_000, to: 21_500, ms: 400, who: 'worker process 1' })
+    expect(checkRun(run)).toEqual([])
+    expect(findStalled(run)).toHaveLength(1)
+    expect(countReasons(run)).toEqual({ 'worker killed': 1 })
   })
 })
 

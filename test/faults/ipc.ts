@@ -21,9 +21,16 @@ export interface StageProcess<Order, Told> {
   finish(withinMs: number): Promise<boolean>
 }
 
-export async function startProcess<Order, Told>(file: string, settings: unknown): Promise<StageProcess<Order, Told>> {
+/** `through`: a command and its options that replaces itself by the process, such as `unshare`. */
+export async function startProcess<Order, Told>(
+  file: string,
+  settings: unknown,
+  through: readonly string[] = [],
+): Promise<StageProcess<Order, Told>> {
+  const [execPath = process.execPath, ...before] = [...through, process.execPath]
   const child: ChildProcess = fork(join(import.meta.dirname, 'processes', file), [], {
-    execArgv: ['--conditions=posthaste-source'],
+    execPath,
+    execArgv: [...before, '--conditions=posthaste-source'],
     env: { ...process.env, NODE_OPTIONS: '', FAULTS_SETTINGS: JSON.stringify(settings) },
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   })

@@ -2,7 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { lockTable } from './database-faults.ts'
 import type { FaultName, Step } from './schedule.ts'
-import type { Stage, WorkerSlot } from './stage.ts'
+import type { Stage } from './stage.ts'
+import type { WorkerSlot } from './stage-workers.ts'
 
 export type Fault = (stage: Stage, step: Step) => Promise<void>
 
@@ -15,21 +16,21 @@ export const processFaults = {
   'worker-killed': (stage, step) =>
     inTurnOf(stage, step, async (slot) => {
       if (step.choice < 0.5) await killAfterAnswer(stage, slot)
-      else await stage.killWorker(slot)
+      else await stage.workers.kill(slot)
       await sleep(step.forMs)
-      await stage.startWorker(slot)
+      await stage.workers.start(slot)
     }),
 
   /** While it cannot record what was answered. */
   'worker-killed-unrecorded': (stage, step) =>
     inTurnOf(stage, step, async (slot) => {
-      await stage.disturb('attempts locked', async () => {
+      await stage.chronicle.disturb('attempts locked', async () => {
         const unlock = await lockTable(stage, 'attempts')
         await sleep(step.forMs)
-        await stage.killWorker(slot)
+        await stage.workers.kill(slot)
         await unlock()
       })
-      await stage.startWorker(slot)
+      await stage.workers.start(slot)
     }),
 
   'worker-frozen': (stage, step) =>
@@ -37,30 +38,28 @@ export const processFaults = {
       const { process } = slot
       if (process === null) return
       const from = stage.now()
-      slot.frozen = true
       process.signal('SIGSTOP')
       await sleep(step.forMs)
       process.signal('SIGCONT')
-      slot.frozen = false
-      stage.lose(slot, 'frozen', from)
+      stage.workers.lose(slot, 'frozen', from)
     }),
 
   'worker-stopped': (stage, step) =>
     inTurnOf(stage, step, async (slot) => {
-      await stage.stopWorker(slot)
+      await stage.workers.stop(slot)
       await sleep(step.forMs)
-      await stage.startWorker(slot)
+      await stage.workers.start(slot)
     }),
 
   /** One worker after the other is replaced by one of the other version, hosts emitting all the while. */
   deploy: (stage) =>
     stage.inTurn('deploy', async () => {
-      for (const [index, slot] of stage.workers.entries()) {
+      for (const [index, slot] of stage.workers.slots.entries()) {
         await stage.inTurn(`worker ${index}`, async () => {
           const now = stage.libraries.indexOf(slot.library)
           slot.library = stage.libraries[(now + 1) % stage.libraries.length]!
-          await stage.stopWorker(slot)
-          await stage.startWorker(slot)
+          await stage.workers.stop(slot)
+          await stage.workers.start(slot)
         })
       }
     }),
@@ -83,20 +82,18 @@ export const processFaults = {
 } satisfies Partial<Record<FaultName, Fault>>
 
 function inTurnOf(stage: Stage, step: Step, work: (slot: WorkerSlot) => Promise<void>): Promise<void> {
-  const slot = victimOf(stage.workers, step)
-  return stage.inTurn(`worker ${stage.workers.indexOf(slot)}`, () => work(slot))
+  const slot = victimOf(stage.workers.slots, step)
+  return stage.inTurn(`worker ${stage.workers.slots.indexOf(slot)}`, () => work(slot))
 }
 
-async function killAfterAnswer(stage: Stage, slot: WorkerSlot): Promise<void> {
+export async function killAfterAnswer(stage: Stage, slot: WorkerSlot): Promise<void> {
   const { process, address } = slot
   if (process === null) return
-  for (const receiver of stage.receivers) {
-    await receiver.process?.order({ do: 'kill-after-answer', address, pid: process.pid }).catch(() => {})
-  }
+  await stage.receivers.tell({ do: 'kill-after-answer', address, pid: process.pid })
   const from = stage.now()
   // Where nothing is sent to it for a while it dies all the same.
   for (let waited = 0; process.running && waited < 1_000; waited += 20) await sleep(20)
   slot.process = null
   await process.kill()
-  stage.lose(slot, 'killed after an answer', Math.max(from, stage.now() - 1_000))
+  stage.workers.lose(slot, 'killed after an answer', Math.max(from, stage.now() - 1_000))
 }

@@ -9,19 +9,19 @@ type Fault = (stage: Stage, step: Step) => Promise<void>
 export const receiverFaults = {
   'dns-fails': (stage, step) =>
     stage.inTurn('dns', async () => {
-      await stage.setDns(false)
+      await stage.workers.setDns(false)
       await sleep(step.forMs)
-      await stage.setDns(true)
+      await stage.workers.setDns(true)
     }),
 
   'receiver-killed': (stage, step) => {
-    const index = Math.floor(step.victim * stage.receivers.length)
+    const index = Math.floor(step.victim * stage.receivers.slots.length)
     return stage.inTurn(`receiver ${index}`, async () => {
-      const slot = stage.receivers[index]!
+      const slot = stage.receivers.slots[index]!
       await slot.process?.kill()
       slot.process = null
       await sleep(step.forMs)
-      await stage.startReceiver(index)
+      await stage.receivers.start(index)
     })
   },
 
@@ -35,9 +35,9 @@ export const receiverFaults = {
   'receiver-gone': (stage, step) =>
     ofEndpoint(stage, step, async (endpoint) => {
       const from = stage.now()
-      await stage.setMode([endpoint], 'gone')
+      await stage.receivers.setMode([endpoint], 'gone')
       await sleep(step.forMs)
-      await stage.setMode([endpoint], 'ok')
+      await stage.receivers.setMode([endpoint], 'ok')
       // Answers that are under way may still disable it.
       await sleep(300)
       await enable(stage, endpoint)
@@ -46,9 +46,9 @@ export const receiverFaults = {
 
   'endpoint-disabled': (stage, step) =>
     ofEndpoint(stage, step, async (endpoint) => {
-      await change(stage, endpoint, false)
+      await changeEndpoint(stage, endpoint, false)
       await sleep(step.forMs)
-      await change(stage, endpoint, true)
+      await changeEndpoint(stage, endpoint, true)
     }),
 
   'endpoint-deleted': (stage, step) => {
@@ -81,18 +81,22 @@ export const receiverFaults = {
 } satisfies Partial<Record<FaultName, Fault>>
 
 /** One endpoint, or everything at one receiver. */
-function misbehave(stage: Stage, step: Step, mode: ReceiverMode): Promise<void> {
-  const one = stage.endpoints[Math.floor(step.victim * stage.endpoints.length)]!
+export function misbehave(stage: Stage, step: Step, mode: ReceiverMode): Promise<void> {
+  const one = endpointOf(stage, step)
   const whom = step.choice < 0.5 ? [one] : stage.endpoints.filter(({ receiver }) => receiver === one.receiver)
   return stage.inTurn('modes', async () => {
-    await stage.setMode(whom, mode)
+    await stage.receivers.setMode(whom, mode)
     await sleep(step.forMs)
-    await stage.setMode(whom, 'ok')
+    await stage.receivers.setMode(whom, 'ok')
   })
 }
 
-function ofEndpoint(stage: Stage, { victim }: Step, work: (endpoint: EndpointOnStage) => Promise<void>): Promise<void> {
-  const endpoint = stage.endpoints[Math.floor(victim * stage.endpoints.length)]!
+export function endpointOf({ endpoints }: Stage, { victim }: Step): EndpointOnStage {
+  return endpoints[Math.floor(victim * endpoints.length)]!
+}
+
+function ofEndpoint(stage: Stage, step: Step, work: (endpoint: EndpointOnStage) => Promise<void>): Promise<void> {
+  const endpoint = endpointOf(stage, step)
   return stage.inTurn(endpoint.path, async () => {
     if (!endpoint.deleted) await work(endpoint)
   })
@@ -103,7 +107,7 @@ async function enable(stage: Stage, { id }: EndpointOnStage): Promise<void> {
 }
 
 /** Its connection may be lost in the middle: until it has certainly worked, nobody knows. */
-async function change(stage: Stage, endpoint: EndpointOnStage, active: boolean): Promise<void> {
+export async function changeEndpoint(stage: Stage, endpoint: EndpointOnStage, active: boolean): Promise<void> {
   const from = stage.now()
   await stage.persist(() => stage.webhooks.endpoints.update('default', endpoint.id, { active }))
   endpoint.switches.push({ from, to: stage.now(), active })

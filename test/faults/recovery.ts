@@ -1,6 +1,11 @@
 /** How soon deliveries went on after a death, measured where nothing else happened in the same run. */
-import type { Evidence } from './invariant.ts'
 import type { Stage } from './stage.ts'
+import { LEASE_MS } from './stage-workers.ts'
+import type { Bound, Evidence } from './testimony.ts'
+
+/** A lease, and what dispatching, taking over and sending need. */
+const WORKER_WITHIN_MS = LEASE_MS + 5_000
+const POSTGRES_WITHIN_MS = 5_000
 
 export interface Recovery {
   /** From the death of a worker to the last first success of what was dispatched before it, in ms. Null: not measured. */
@@ -9,7 +14,8 @@ export interface Recovery {
   postgresMs: number | null
 }
 
-export function measureRecovery({ schedule, losses, restarts }: Stage, evidence: Evidence): Recovery {
+export function measureRecovery({ schedule, chronicle }: Stage, evidence: Evidence): Recovery {
+  const { losses, restarts } = chronicle
   const [only, ...more] = schedule.steps
   if (only === undefined || more.length > 0) return { workerMs: null, postgresMs: null }
   const [death] = losses
@@ -39,4 +45,15 @@ function afterDeath({ events, deliveries, receipts }: Evidence, diedAt: number):
 function afterRestart({ receipts }: Evidence, readyAt: number): number | null {
   const after = receipts.map(({ answeredAt }) => answeredAt ?? 0).filter((at) => at > readyAt)
   return after.length === 0 ? null : Math.min(...after) - readyAt
+}
+
+/** What was measured, as times that have to be kept. */
+export function recoveryBounds({ chronicle }: Stage, { workerMs, postgresMs }: Recovery): Bound[] {
+  const bound = (what: string, from: number, ms: number, withinMs: number) => ({ what, from, to: from + ms, withinMs })
+  const [death] = chronicle.losses
+  const [ready] = chronicle.restarts
+  return [
+    ...(workerMs === null ? [] : [bound('taking over from a dead worker', death!.to, workerMs, WORKER_WITHIN_MS)]),
+    ...(postgresMs === null ? [] : [bound('resuming after Postgres', ready!, postgresMs, POSTGRES_WITHIN_MS)]),
+  ]
 }

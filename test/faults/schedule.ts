@@ -1,5 +1,12 @@
 /** What happens in one run, when, and to whom. Made from the seed alone; only how long things really take varies. */
+import type { Duration } from '@posthaste/core'
 import { seededRandom } from './random.ts'
+
+/** Short, so that a run is over soon. The second: so short that deliveries fail for good, and can be asked for again. */
+const RETRY_SCHEDULES = [
+  ['300ms', '600ms', '1s', '2s', '4s', '8s'],
+  ['200ms', '300ms'],
+] as const satisfies Duration[][]
 
 /** Every fault, with the least and most ms that it lasts. */
 export const FAULTS = {
@@ -13,6 +20,7 @@ export const FAULTS = {
   'postgres-fast': [100, 2_500],
   'postgres-immediate': [100, 2_500],
   'postgres-killed': [100, 2_500],
+  'disk-full': [1_000, 3_000],
   'connections-cut': [300, 1_500],
   'connections-full': [800, 2_500],
   'read-only': [500, 2_500],
@@ -33,6 +41,13 @@ export const FAULTS = {
   'endpoint-deleted': [0, 0],
   'endpoint-moved': [0, 0],
   'endpoint-rotated': [0, 0],
+  'replay-failed': [1_500, 3_000],
+  'replay-missing': [300, 2_000],
+  'replay-all': [0, 0],
+  'replay-cancelled': [200, 2_000],
+  'replay-worker-killed': [200, 2_000],
+  'retried-by-hand': [500, 2_500],
+  'retried-worker-killed': [300, 1_500],
 } as const satisfies Record<string, readonly [least: number, most: number]>
 
 export type FaultName = keyof typeof FAULTS
@@ -64,6 +79,7 @@ export interface Schedule {
   hosts: number
   receivers: number
   jobEngine: boolean
+  retrySchedule: readonly Duration[]
   endpoints: EndpointPlan[]
   steps: Step[]
 }
@@ -113,14 +129,24 @@ export function makeSchedule({ seed, seconds, only = FAULT_NAMES, alone = false 
     hosts: random.between(1, 2),
     receivers,
     jobEngine: random.chance(0.3),
+    retrySchedule: random.chance(0.6) ? RETRY_SCHEDULES[0] : RETRY_SCHEDULES[1],
     endpoints,
     steps: steps.toSorted((a, b) => a.atMs - b.atMs),
   }
 }
 
 /** One line for each step, as `test:faults` prints it. */
-export function describeSchedule({ seed, workers, hosts, receivers, endpoints, jobEngine, steps }: Schedule): string {
-  const stage = `seed ${seed}: ${workers} workers${jobEngine ? ' with job engine' : ''}, ${hosts} hosts, ${receivers} receivers, ${endpoints.length} endpoints (${endpoints.filter(({ ordering }) => ordering === 'fifo').length} fifo)`
+export function describeSchedule({
+  seed,
+  workers,
+  hosts,
+  receivers,
+  endpoints,
+  jobEngine,
+  retrySchedule,
+  steps,
+}: Schedule): string {
+  const stage = `seed ${seed}: ${workers} workers${jobEngine ? ' with job engine' : ''}, ${hosts} hosts, ${receivers} receivers, ${endpoints.length} endpoints (${endpoints.filter(({ ordering }) => ordering === 'fifo').length} fifo), ${retrySchedule.length} retries`
   const lines = steps.map(
     ({ atMs, forMs, fault }) =>
       `  ${(atMs / 1000).toFixed(1).padStart(5)} s  ${fault}${forMs > 0 ? ` for ${forMs} ms` : ''}`,

@@ -1,25 +1,20 @@
-/** What one run plays on: a database, workers behind proxies, hosts, receivers; and what is to be known of them afterwards. */
-import { createServer } from 'node:http'
-import { join } from 'node:path'
+/** What one run plays on: a database, workers behind proxies, hosts, receivers; and the endpoints between them. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createWebhooks, defineEvents, type Webhooks } from '@posthaste/core'
 import postgres from 'postgres'
 import * as z from 'zod'
 import type { RunningPostgres } from '../support/embedded-postgres.ts'
-import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
-import type { EndpointEvidence, Loss } from './invariant.ts'
+import { Chronicle } from './chronicle.ts'
 import { type StageProcess, startProcess } from './ipc.ts'
 import type { HostOrder, HostSettings } from './processes/host.ts'
-import type { ReceiverMode, ReceiverOrder, ReceiverSettings, ReceiverTold } from './processes/receiver.ts'
-import type { WorkerOrder, WorkerSettings, WorkerTold } from './processes/worker.ts'
 import type { Schedule } from './schedule.ts'
+import type { SmallDisk } from './small-disk.ts'
+import { StageReceivers } from './stage-receivers.ts'
+import { StageWorkers } from './stage-workers.ts'
+import type { EndpointEvidence } from './testimony.ts'
 
-/** Short, so that a run is over soon; with a deadline that a busy second does not miss. */
-export const DEADLINE_MS = 1_500
-export const LEASE_MS = 3_000
-export const RETRY_SCHEDULE = ['300ms', '600ms', '1s', '2s', '4s', '8s'] as const
-/** `stop()`: sends under way may take their deadline, a database that is away five seconds more. */
-const STOP_WITHIN_MS = 30_000
+/** Events that one step of a replay looks at here: so few that a replay has many steps, and faults come between them. */
+const REPLAY_STEP = 20
 
 const catalog = defineEvents({
   'test.happened': {
@@ -29,22 +24,6 @@ const catalog = defineEvents({
     example: { n: 1 },
   },
 })
-
-export interface WorkerSlot {
-  proxy: TcpProxy
-  library: string
-  /** Null while nobody works here. */
-  process: StageProcess<WorkerOrder, WorkerTold> | null
-  /** The loopback address of the process, by which receivers know it. */
-  address: string
-  frozen: boolean
-}
-
-export interface ReceiverSlot {
-  port: number
-  logFile: string
-  process: StageProcess<ReceiverOrder, ReceiverTold> | null
-}
 
 export interface EndpointOnStage extends Omit<EndpointEvidence, 'state'> {
   id: string
@@ -56,46 +35,45 @@ export interface EndpointOnStage extends Omit<EndpointEvidence, 'state'> {
 
 export interface StageOptions {
   server: RunningPostgres
+  /** Where the server's data lie, if that can be filled; null: no disk becomes full. */
+  disk: SmallDisk | null
   schedule: Schedule
   /** For the receivers' logs. */
   folder: string
+  /** For the receivers; nobody else's. */
+  ports: readonly number[]
   /** Sources of the library's versions: workers begin with the first. */
   libraries: readonly string[]
 }
 
 export class Stage {
   readonly server: RunningPostgres
+  readonly disk: SmallDisk | null
   readonly schedule: Schedule
   readonly libraries: readonly string[]
+  readonly chronicle = new Chronicle()
   /** The runner's own way to the database, past whatever is done to the others. */
   readonly sql: postgres.Sql
   readonly webhooks: Webhooks<typeof catalog, 'single'>
-  readonly workers: WorkerSlot[] = []
+  readonly workers: StageWorkers
+  readonly receivers = new StageReceivers()
   readonly hosts: { process: StageProcess<HostOrder, never> | null }[] = []
-  readonly receivers: ReceiverSlot[] = []
   readonly endpoints: EndpointOnStage[] = []
-  readonly losses: (Loss & { why: string })[] = []
-  readonly disturbances: { from: number; to: number; what: string }[] = []
-  /** When Postgres was ready again, and when workers died: what recoveries are measured from. */
-  readonly restarts: number[] = []
-  readonly unhandled: string[] = []
-  readonly overdue: string[] = []
-  readonly stopMs: number[] = []
+  readonly #o: StageOptions
   readonly #database: string
-  readonly #folder: string
   readonly #keys = { current: 'k1', keys: { k1: Buffer.alloc(32, 7).toString('base64') } }
   #clockOffsetMs = 0
-  #addresses = 0
   #hostCount = 0
-  #dns = true
   #turns = new Map<string, Promise<unknown>>()
 
-  constructor({ server, schedule, folder, libraries }: StageOptions, database: string) {
+  constructor(options: StageOptions, database: string) {
+    const { server, disk, schedule, libraries } = options
+    this.#o = options
     this.server = server
+    this.disk = disk
     this.schedule = schedule
     this.libraries = libraries
     this.#database = database
-    this.#folder = folder
     this.sql = postgres(this.url(), {
       max: 4,
       onnotice: () => {},
@@ -106,7 +84,7 @@ export class Stage {
       installation: 'faults',
       events: catalog,
       secretKeys: this.#keys,
-      retrySchedule: RETRY_SCHEDULE,
+      retrySchedule: schedule.retrySchedule,
       http: {
         allowHttp: true,
         allowedCidrs: ['127.0.0.0/8'],
@@ -114,6 +92,7 @@ export class Stage {
       },
       worker: { jobEngine: schedule.jobEngine },
     })
+    this.workers = new StageWorkers({ schedule, chronicle: this.chronicle, url: this.url(), secretKeys: this.#keys })
   }
 
   url(): string {
@@ -122,33 +101,28 @@ export class Stage {
     return url.href
   }
 
-  /** The moment that faults are written down with; no fault moves it. */
   now(): number {
-    return Date.now()
+    return this.chronicle.now()
   }
 
   async raise(): Promise<void> {
+    const { schedule } = this
     await this.webhooks.migrate()
     await this.sql`create table orders (n int primary key)`
-    const { schedule } = this
-    for (let index = 0; index < schedule.receivers; index++) {
-      this.receivers.push({
-        port: await freePort(),
-        logFile: join(this.#folder, `receiver-${index}.log`),
-        process: null,
-      })
-      await this.startReceiver(index)
-    }
+    await this.#shortenReplaySteps()
+    await this.receivers.raise(this.#o.ports.slice(0, schedule.receivers), this.#o.folder)
     for (const plan of schedule.endpoints) await this.#createEndpoint(plan)
-    for (let index = 0; index < schedule.workers; index++) {
-      const proxy = await startTcpProxy(this.url())
-      this.workers.push({ proxy, library: this.libraries[0]!, process: null, address: '', frozen: false })
-    }
-    await Promise.all(this.workers.map((slot) => this.startWorker(slot)))
+    await this.workers.raise(this.libraries[0]!)
     for (let index = 0; index < schedule.hosts; index++) {
       this.hosts.push({ process: null })
       await this.startHost(index)
     }
+  }
+
+  async #shortenReplaySteps(): Promise<void> {
+    await this.sql.unsafe(`alter function posthaste.replay_step(int, int) rename to replay_step_of;
+      create function posthaste.replay_step(p_no int, p_look int) returns text language sql as
+        $$ select posthaste.replay_step_of(p_no, ${REPLAY_STEP}) $$`)
   }
 
   async #createEndpoint(plan: Schedule['endpoints'][number]): Promise<void> {
@@ -173,71 +147,7 @@ export class Stage {
   }
 
   endpointUrl(receiver: number, path: string): string {
-    return `http://receiver-${receiver}.test:${this.receivers[receiver]!.port}${path}`
-  }
-
-  async startWorker(slot: WorkerSlot): Promise<void> {
-    this.#addresses++
-    const address = `127.0.${10 + Math.floor(this.#addresses / 200)}.${1 + (this.#addresses % 200)}`
-    const started = await startProcess<WorkerOrder, WorkerTold>('worker.ts', {
-      database: slot.proxy.url,
-      library: slot.library,
-      jobEngine: this.schedule.jobEngine,
-      address,
-      clockOffsetMs: this.#clockOffsetMs,
-      retrySchedule: RETRY_SCHEDULE,
-      deadlineMs: DEADLINE_MS,
-      leaseMs: LEASE_MS,
-      secretKeys: this.#keys,
-    } satisfies WorkerSettings)
-    started.onTold(({ at, what, message }) => {
-      if (what === 'unhandled') this.unhandled.push(`worker ${address}: ${message}`)
-      else this.losses.push({ worker: address, from: at - LEASE_MS, to: at, why: message })
-    })
-    if (!this.#dns) await started.order({ do: 'dns', works: false })
-    slot.process = started
-    slot.address = address
-    slot.frozen = false
-    // A host that starts while the database is away starts again, as its supervisor would.
-    for (let tries = 1; slot.process === started && started.running; tries++) {
-      try {
-        await started.order({ do: 'start' })
-        return
-      } catch (error) {
-        if (tries >= 100) throw error
-        await sleep(200)
-      }
-    }
-  }
-
-  /** The worker of this slot is gone; what it had answered and not recorded is lost. */
-  lose(slot: WorkerSlot, why: string, from = this.now()): void {
-    this.losses.push({ worker: slot.address, from, to: this.now(), why })
-  }
-
-  async killWorker(slot: WorkerSlot): Promise<void> {
-    const { process } = slot
-    if (process === null) return
-    slot.process = null
-    const from = this.now()
-    await process.kill()
-    this.lose(slot, 'killed', from)
-  }
-
-  /** `stop()`, and the process has to end by itself. */
-  async stopWorker(slot: WorkerSlot): Promise<void> {
-    const { process, address } = slot
-    if (process === null || !process.running) return
-    slot.process = null
-    const from = performance.now()
-    try {
-      await process.order({ do: 'stop' }, STOP_WITHIN_MS)
-      this.stopMs.push(performance.now() - from)
-      if (!(await process.finish(10_000))) this.overdue.push(`worker ${address} did not end after stop()`)
-    } catch (error) {
-      this.overdue.push(`stop() of worker ${address}: ${(error as Error).message}`)
-      await process.kill()
-    }
+    return `http://receiver-${receiver}.test:${this.receivers.slots[receiver]!.port}${path}`
   }
 
   async startHost(index: number): Promise<void> {
@@ -251,21 +161,7 @@ export class Stage {
     await started.order({ do: 'emit' })
   }
 
-  async startReceiver(index: number): Promise<void> {
-    const { port, logFile } = this.receivers[index]!
-    this.receivers[index]!.process = await startProcess<ReceiverOrder, ReceiverTold>('receiver.ts', {
-      port,
-      logFile,
-    } satisfies ReceiverSettings)
-  }
-
-  async setMode(endpoints: readonly EndpointOnStage[], mode: ReceiverMode): Promise<void> {
-    for (const { receiver, path } of endpoints) {
-      await this.receivers[receiver]!.process?.order({ do: 'mode', path, mode }).catch(() => {})
-    }
-  }
-
-  /** Moves the database's clock and the processes' wall clocks. */
+  /** Moves the database's clock and the workers' wall clocks. */
   async stepClock(ms: number): Promise<void> {
     this.#clockOffsetMs += ms
     const offset = this.#clockOffsetMs
@@ -273,14 +169,7 @@ export class Stage {
       this.sql.unsafe(`create or replace function posthaste.clock() returns timestamptz language sql volatile as
         $$ select clock_timestamp() + interval '${offset} milliseconds' $$`),
     )
-    await Promise.all(
-      this.workers.map(({ process }) => process?.order({ do: 'clock', offsetMs: offset }).catch(() => {})),
-    )
-  }
-
-  async setDns(works: boolean): Promise<void> {
-    this.#dns = works
-    await Promise.all(this.workers.map(({ process }) => process?.order({ do: 'dns', works }).catch(() => {})))
+    await this.workers.setClock(offset)
   }
 
   /** Tries until it works: for what the runner itself asks of a database that it has just knocked over. */
@@ -306,40 +195,13 @@ export class Stage {
     return next
   }
 
-  /** While it runs, records may not be written. */
-  async disturb<T>(what: string, work: () => Promise<T>): Promise<T> {
-    const disturbance = { from: this.now(), to: Number.POSITIVE_INFINITY, what }
-    this.disturbances.push(disturbance)
-    try {
-      return await work()
-    } finally {
-      disturbance.to = this.now()
-    }
-  }
-
   async strike(): Promise<void> {
     await Promise.all([
-      ...this.workers.map(({ process }) => process?.kill()),
+      this.workers.strike(),
+      this.receivers.strike(),
       ...this.hosts.map(({ process }) => process?.kill()),
-      ...this.receivers.map(({ process }) => process?.kill()),
     ])
-    await Promise.all(this.workers.map(({ proxy }) => proxy.close()))
     await this.webhooks.stop()
     await this.sql.end({ timeout: 2 })
-  }
-}
-
-/** Below the range from which systems take the ports of outgoing connections, which could be in the way at a restart. */
-async function freePort(): Promise<number> {
-  for (;;) {
-    const port = 12_000 + Math.floor(Math.random() * 8_000)
-    const server = createServer()
-    const free = await new Promise<boolean>((resolve) => {
-      server.once('error', () => resolve(false))
-      server.listen(port, '0.0.0.0', () => resolve(true))
-    })
-    if (!free) continue
-    await new Promise((resolve) => server.close(resolve))
-    return port
   }
 }
