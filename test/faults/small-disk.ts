@@ -3,11 +3,12 @@
  * kernel takes away with the last process in it. So nothing stays mounted, however a run ends, and nobody else sees it.
  */
 import { execFileSync } from 'node:child_process'
-import { chmodSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs'
+import { chmodSync, rmdirSync } from 'node:fs'
 import { type FileHandle, open, rm } from 'node:fs/promises'
-import { hostname, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { choosePostgresUser, reachableTemporaryFolder } from '../support/postgres-binaries.ts'
+import { makeOwnFolder } from './own-folder.ts'
 
 /** What a cluster, its log and the databases of a run need, and some. It is memory: no more than this is ever taken. */
 const SIZE_MB = 400
@@ -48,10 +49,9 @@ export interface SmallDisk {
 export function mountSmallDisk(): SmallDisk {
   const user = choosePostgresUser()
   const base = reachableTemporaryFolder(resolve(import.meta.dirname, '..', '..', '.tmp'), user)
-  removeLeftovers(base)
-  const folder = join(base, `${prefix()}${process.pid}`)
   if (!inOwnNamespace()) throw new Error('A small disk is mounted in a mount namespace of its own only.')
-  mkdirSync(folder)
+  // What is left of a run that was killed is an empty folder: its mount has gone with it.
+  const folder = makeOwnFolder(base, 'disk', rmdirSync)
   execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${SIZE_MB}m,mode=0755`, 'posthaste-faults', folder])
   chmodSync(folder, 0o755)
   const ballast = join(folder, 'ballast')
@@ -99,24 +99,4 @@ async function takeAll(file: FileHandle): Promise<void> {
 function inOwnNamespace(): boolean {
   const of = (pid: number | 'self') => execFileSync('readlink', [`/proc/${pid}/ns/mnt`], { encoding: 'utf8' })
   return of('self') !== of(process.ppid)
-}
-
-function prefix(): string {
-  return `faults-disk-${hostname()}-`
-}
-
-/** What is left of a run that was killed is an empty folder: its mount has gone with it. */
-function removeLeftovers(base: string): void {
-  for (const name of readdirSync(base)) {
-    if (!name.startsWith(prefix())) continue
-    try {
-      process.kill(Number(name.slice(prefix().length)), 0)
-    } catch {
-      try {
-        rmdirSync(join(base, name))
-      } catch {
-        // Another start was quicker, or it is not what it seems to be.
-      }
-    }
-  }
 }

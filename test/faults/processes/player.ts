@@ -1,10 +1,11 @@
 /** Plays seeds one after the other, in a process with a Postgres, ports and, where it may, a disk of its own. */
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { rmSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { startPostgres } from '../../support/embedded-postgres.ts'
 import { serve } from '../ipc.ts'
 import { prepareLibraries } from '../libraries.ts'
 import { MAX_CONNECTIONS, oneRun, type RunResult } from '../one-run.ts'
+import { makeOwnFolder } from '../own-folder.ts'
 import type { Schedule } from '../schedule.ts'
 import { mountSmallDisk, SMALL_DISK_SETTINGS } from '../small-disk.ts'
 import { holdPorts } from '../stage-ports.ts'
@@ -24,8 +25,7 @@ let ended = false
 serve<PlayerSettings, PlayerOrder, PlayerTold>(
   async ({ smallDisk, other }, tell) => {
     const base = resolve(import.meta.dirname, '..', '..', '..', '.tmp')
-    mkdirSync(base, { recursive: true })
-    const folder = mkdtempSync(join(base, 'faults-'))
+    const folder = makeOwnFolder(base, 'run', (left) => rmSync(left, { recursive: true, force: true }))
     const ports = await holdPorts()
     const disk = smallDisk ? mountSmallDisk() : null
     const server = await startPostgres({
