@@ -1,6 +1,7 @@
 /**
  * Checks what would be published, as a user's tools will see it: packs every public package, looks into the tarball, lets
- * publint and attw judge it, and imports each entry from the build under this Node. Needs `pnpm build` first.
+ * publint and attw judge it, compiles its declarations as the strictest host would, and imports each entry from the build under this
+ * Node. Needs `pnpm build` first.
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, globSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
@@ -64,6 +65,14 @@ function checkPackage(source: string): void {
   run('publint', ['run', tarball, '--strict'], CHECKOUT, fail)
   run('attw', [tarball, '--profile', 'esm-only', '--no-color', '--no-emoji'], CHECKOUT, fail)
 
+  const declarations = Object.values(packed.exports).flatMap((targets) =>
+    typeof targets === 'object' && targets.types !== undefined ? [targets.types] : [],
+  )
+  const strictest = '--ignoreConfig --noEmit --strict --exactOptionalPropertyTypes --skipLibCheck false --types node'
+  for (const resolver of ['--module nodenext', '--module esnext --moduleResolution bundler']) {
+    // In the package's own folder, where its dependencies are found.
+    run('tsc', [...`${strictest} --target es2023 ${resolver}`.split(' '), ...declarations], source, fail)
+  }
   for (const entry of Object.keys(packed.exports).filter((name) => name !== './package.json')) {
     const specifier = join(declared.name, entry)
     // From the package's own folder, which Node lets import itself by name; without the source condition that is dist.
