@@ -20,7 +20,8 @@ const openTransactions = async (): Promise<number> => {
   return row?.n
 }
 
-test('killed with a transaction open in each of them', async () => {
+// The child loads every data layer: three seconds on an idle machine, twenty beside other work.
+test('killed with a transaction open in each of them', { timeout: 90_000 }, async () => {
   const program = join(import.meta.dirname, '..', 'data-layers', 'emit-and-wait.ts')
   const child = spawn(process.execPath, ['--conditions=posthaste-source', program, host.url], {
     stdio: ['ignore', 'pipe', 'inherit'],

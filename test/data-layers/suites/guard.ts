@@ -1,7 +1,7 @@
 /** Never does an emit look transactional and is not: where the object cannot tell, the server does. */
 import type { HostTransaction, QueryTransaction } from '@posthaste/core'
 import pg from 'pg'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import type { DataLayer } from '../layers/data-layer.ts'
 import type { Host } from './host.ts'
 
@@ -124,6 +124,15 @@ export function describeGuard(singleUse: readonly DataLayer[], host: () => Host)
   })
 
   describe('a client of node-postgres', () => {
+    /** Silences, for one test, what pg says of statements that are given to a busy client. */
+    function allowQueueing(): void {
+      const { noDeprecation } = process
+      process.noDeprecation = true
+      onTestFinished(() => {
+        process.noDeprecation = noDeprecation ?? false
+      })
+    }
+
     test('vouches for its transaction: one statement, also as the first', async () => {
       const asked: unknown[] = []
       const spied = new Proxy(client, {
@@ -147,6 +156,7 @@ export function describeGuard(singleUse: readonly DataLayer[], host: () => Host)
     test('a COMMIT that nobody awaited comes first', async () => {
       await client.query('begin')
       await emit(client, 1)
+      allowQueueing()
       const committed = client.query('commit')
       await expect(emit(client, 2)).rejects.toEqual(INVALID)
       await committed
@@ -154,6 +164,7 @@ export function describeGuard(singleUse: readonly DataLayer[], host: () => Host)
     })
 
     test('a BEGIN that nobody awaited does, too', async () => {
+      allowQueueing()
       const begun = client.query('begin')
       await emit(client, 1)
       await begun
@@ -161,11 +172,35 @@ export function describeGuard(singleUse: readonly DataLayer[], host: () => Host)
       expect((await host().state()).events).toEqual([1])
     })
 
-    test('several at once', async () => {
+    test('several at once come to it one after another, in order', async () => {
+      let underWay = 0
+      let most = 0
+      const counted: QueryTransaction = {
+        async query(text, values) {
+          most = Math.max(most, ++underWay)
+          return await client.query(text, values).finally(() => underWay--)
+        },
+      }
       await client.query('begin')
-      await Promise.all([emit(client, 1), emit(client, 2), many(client, [3, 4])])
+      await Promise.all([emit(counted, 1), emit(counted, 2), many(counted, [3, 4])])
+      expect(most).toBe(1)
       await client.query('commit')
       expect((await host().state()).events).toEqual([1, 2, 3, 4])
+    })
+
+    test('after one of several failed the next are asked all the same, and the object is of use again', async () => {
+      let asked = 0
+      const failing: QueryTransaction = {
+        query: (text, values) => (asked++ === 0 ? client.query('select 1 / 0') : client.query(text, values)),
+      }
+      await client.query('begin')
+      const ended = await Promise.allSettled([emit(failing, 1), emit(failing, 2)])
+      expect(ended).toMatchObject([{ reason: { code: '22012' } }, { reason: { code: '25P02' } }])
+      await client.query('rollback')
+      await client.query('begin')
+      await emit(failing, 3)
+      await client.query('commit')
+      expect((await host().state()).events).toEqual([3])
     })
 
     test('a failed transaction is refused, and works again from a savepoint', async () => {

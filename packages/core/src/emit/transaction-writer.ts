@@ -8,7 +8,7 @@ export interface TransactionWriter {
   check(): void
   /**
    * Runs the statement in the transaction, in one round trip wherever the transaction has written something before or the
-   * client vouches for it; else in three, since only the server can tell.
+   * client vouches for it; else in three, since only the server can tell. Several at once are run one after another.
    *
    * @throws PosthasteError INVALID_TRANSACTION, and then nothing was written
    */
@@ -47,12 +47,27 @@ export function createTransactionWriter(object: object, mark: string): Transacti
     return rows
   }
 
+  async function write(statement: EmitStatement, values: StatementValues): Promise<readonly Row[]> {
+    tx.check?.()
+    if (tx.certain?.()) return await tx.run(statement.plain, values)
+    return xid === null ? await writeInside(statement, values) : await writeInSame(statement, values, xid)
+  }
+
+  /** The last write that was begun, as long as it is under way. */
+  let last: Promise<unknown> | null = null
+
   return {
     check: () => tx.check?.(),
-    async write(statement, values) {
-      tx.check?.()
-      if (tx.certain?.()) return await tx.run(statement.plain, values)
-      return xid === null ? await writeInside(statement, values) : await writeInSame(statement, values, xid)
+    write(statement, values) {
+      if (tx.pipelines === true) return write(statement, values)
+      const run = () => write(statement, values)
+      const turn = last === null ? run() : last.then(run, run)
+      last = turn
+      const forget = () => {
+        if (last === turn) last = null
+      }
+      turn.then(forget, forget)
+      return turn
     },
   }
 }

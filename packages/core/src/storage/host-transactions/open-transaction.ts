@@ -20,6 +20,11 @@ export interface OpenTransaction {
   certain?(): boolean
   /** The object stands for one transaction of the server and never for another. */
   single: boolean
+  /**
+   * Takes statements while others are under way. node-postgres, and so whatever is built on it, says of that that it is
+   * deprecated and will be refused by its next version.
+   */
+  pipelines?: true
 }
 
 /** The rows in what a driver answers: `{ rows }` or the rows themselves. @throws PosthasteError INVALID_TRANSACTION */

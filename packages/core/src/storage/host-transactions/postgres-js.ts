@@ -24,5 +24,6 @@ export function openPostgresJs(tx: Record<string, unknown>): OpenTransaction {
     // client with `prepare: false` (transaction-pooling proxies) stays unprepared.
     run: async (text, values) => (await sql.unsafe(text, [...values] as never[], { prepare: true })) as readonly Row[],
     single: inTransaction,
+    pipelines: true,
   }
 }
