@@ -32,6 +32,7 @@ import { connect } from './storage/connection.ts'
 import type { HostTransaction } from './storage/host-transaction.ts'
 import { listMigrations, type Migration, migrate, requireMigrated } from './storage/migrate.ts'
 import { openStore } from './storage/tables.ts'
+import { withTypedErrors } from './storage/unavailable.ts'
 import { VERSION } from './version.ts'
 import { createWorker, type Worker, type WorkerParts } from './worker.ts'
 
@@ -83,7 +84,8 @@ export interface Webhooks<C extends AnyCatalog = typeof affiliateEvents, T exten
    * commit sends it, a rollback sends nothing.
    *
    * @throws PosthasteError NO_TRANSACTION, INVALID_TRANSACTION, ACCOUNT_REQUIRED, ACCOUNT_INVALID, UNKNOWN_EVENT_TYPE,
-   *   NOT_JSON, INVALID_DATA, PAYLOAD_TOO_LARGE, IDEMPOTENCY_KEY_INVALID: all before the database is touched
+   *   NOT_JSON, INVALID_DATA, PAYLOAD_TOO_LARGE, IDEMPOTENCY_KEY_INVALID: all before the database is touched. NOT_MIGRATED where
+   *   the transaction's database has no schema of ours; UNAVAILABLE with `'own'` alone
    */
   emit<N extends EventType<C>>(...args: EmitArguments<C, N, T>): Promise<EmittedEvent>
   /**
@@ -197,7 +199,8 @@ export function assembleWebhooks<C extends AnyCatalog = typeof affiliateEvents, 
     schema,
     rules: { catalog, tenancy: config.tenancy, maxDataBytes: config.maxDataBytes },
     envelope: config.envelope,
-    runOwn: async (text, values) => await apiSql.unsafe(text, [...values] as never[], { prepare: true }),
+    runOwn: (text, values) =>
+      withTypedErrors(async () => await apiSql.unsafe(text, [...values] as never[], { prepare: true })),
     nudge: () => worker.nudge(),
   })
   const endpoints = createEndpointService({

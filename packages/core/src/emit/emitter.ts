@@ -59,12 +59,13 @@ export function createEmitter(deps: EmitterDependencies): Emitter {
   const ambient = new AsyncLocalStorage<Surroundings>()
   const statements = emitStatements(deps.schema, deps.envelope, randomBytes(12).toString('hex'))
   const writers = new WeakMap<object, TransactionWriter>()
+  const remedy = `Is it the one in which webhooks.migrate() made the schema ${deps.schema}? If so, call that again: it is older than this version.`
 
   function writerOf(tx: HostTransaction): TransactionWriter {
     const object = transactionObject(tx)
     let writer = writers.get(object)
     if (writer === undefined) {
-      writer = createTransactionWriter(object, statements.mark)
+      writer = createTransactionWriter(object, statements.mark, remedy)
       writers.set(object, writer)
     }
     return writer

@@ -58,6 +58,8 @@ export interface Inbox {
   purge(options?: PurgeOptions): Promise<number>
 }
 
+const REMEDY = 'Call inbox.migrate() in that database, or run inbox.ddl there.'
+
 /** @throws PosthasteError CONFIG_INVALID, naming the option */
 export function createInbox(options: InboxOptions): Inbox {
   const { source, run } = options
@@ -71,7 +73,7 @@ export function createInbox(options: InboxOptions): Inbox {
   const writers = new WeakMap<object, TransactionWriter>()
 
   function writerOf(object: object): TransactionWriter {
-    const writer = writers.get(object) ?? createTransactionWriter(object, statements.mark)
+    const writer = writers.get(object) ?? createTransactionWriter(object, statements.mark, REMEDY)
     writers.set(object, writer)
     return writer
   }

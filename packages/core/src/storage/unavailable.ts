@@ -38,6 +38,18 @@ export function typedDatabaseError(error: unknown): unknown {
   return error
 }
 
+/** Where the data layers of hosts keep the server's error: Drizzle and MikroORM, TypeORM, Sequelize, Prisma. */
+const WRAPPED_IN = ['cause', 'driverError', 'original', 'meta', 'driverAdapterError'] as const
+
+/** Whether the server said, in whatever error of a host's data layer, that it knows no such table, column, function or schema. */
+export function isSomethingMissing(error: unknown, depth = 5): boolean {
+  if (typeof error !== 'object' || error === null || depth === 0) return false
+  const shape = error as Record<string, unknown>
+  // `originalCode` is Prisma's, whose `code` is one of its own.
+  if ([shape.code, shape.originalCode].some((code) => typeof code === 'string' && NOT_MIGRATED.test(code))) return true
+  return WRAPPED_IN.some((name) => isSomethingMissing(shape[name], depth - 1))
+}
+
 /** Runs `work`; what it rejects with is typed. */
 export async function withTypedErrors<T>(work: () => Promise<T>): Promise<T> {
   try {
