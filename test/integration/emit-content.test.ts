@@ -342,11 +342,21 @@ export async function typesOf(single: TestWebhooks, multi: TestWebhooks<'multi'>
   await single.emit('test.happened', { n: 1 }, { tx: 'own', occurredAt: '2024-01-20' })
   // @ts-expect-error: an open transaction, or 'own'
   await single.emit('test.happened', { n: 1 }, { tx: 'mine' })
+  const bound = single.withTransaction({ query: async () => [] })
+  await bound.emit('test.happened', { n: 1 }, { idempotencyKey: 'x' })
+  // @ts-expect-error: it is bound to a transaction
+  await bound.emit('test.happened', { n: 1 }, { tx: 'own' })
+  const withTx = { tx: 'own', idempotencyKey: 'x' } as const
+  // @ts-expect-error: it is bound to a transaction
+  await bound.emit('test.happened', { n: 1 }, withTx)
   await multi.emit('test.happened', { n: 1 }, { account: 'mine' })
   // @ts-expect-error: whose event is it?
   await multi.emit('test.happened', { n: 1 }, { tx: 'own' })
   // @ts-expect-error: whose event is it?
   await multi.emit('test.happened', { n: 1 })
+  await multi.withTransaction({ query: async () => [] }).emit('test.happened', { n: 1 }, { account: 'mine' })
+  // @ts-expect-error: whose event is it?
+  await multi.withTransaction({ query: async () => [] }).emit('test.happened', { n: 1 })
   // @ts-expect-error: whose event is it?
   await multi.emitMany([{ type: 'test.happened', data: { n: 1 } }], { tx: 'own' })
   // @ts-expect-error: n is missing

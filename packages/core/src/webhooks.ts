@@ -42,18 +42,25 @@ export type EmitCallOptions<T extends Tenancy> = Omit<EmitOptions, 'account'> & 
   tx?: HostTransaction | 'own'
 } & (T extends 'multi' ? { account: string } : { account?: 'default' })
 
-type EmitArguments<C extends AnyCatalog, N extends EventType<C>, T extends Tenancy> = T extends 'multi'
-  ? [type: N, data: EventData<C, N>, options: EmitCallOptions<T>]
-  : [type: N, data: EventData<C, N>, options?: EmitCallOptions<T>]
+type EmitArguments<
+  C extends AnyCatalog,
+  N extends EventType<C>,
+  T extends Tenancy,
+  Bound extends 'bound' | 'free' = 'free',
+  // `tx` is barred, not left out: an object with it would pass where it is no literal.
+  Options = Bound extends 'bound' ? Omit<EmitCallOptions<T>, 'tx'> & { tx?: never } : EmitCallOptions<T>,
+> = T extends 'multi'
+  ? [type: N, data: EventData<C, N>, options: Options]
+  : [type: N, data: EventData<C, N>, options?: Options]
 
 /** One event of `emitMany`. */
 export type BulkEvent<C extends AnyCatalog, T extends Tenancy> = {
   [N in EventType<C>]: { type: N; data: EventData<C, N> } & Omit<EmitCallOptions<T>, 'tx'>
 }[EventType<C>]
 
-/** Emits in a transaction that was given before. */
+/** Emits in a transaction that was given before, and in no other. */
 export interface BoundEmitter<C extends AnyCatalog, T extends Tenancy> {
-  emit<N extends EventType<C>>(...args: EmitArguments<C, N, T>): Promise<EmittedEvent>
+  emit<N extends EventType<C>>(...args: EmitArguments<C, N, T, 'bound'>): Promise<EmittedEvent>
   emitMany(events: readonly BulkEvent<C, T>[]): Promise<EmittedEvent[]>
 }
 
