@@ -19,10 +19,10 @@ beforeAll(async () => {
 afterAll(() => database.drop())
 
 /** Of a child that knows nothing of this run but the database. @throws with its output, where it fails */
-async function run(args: string[]): Promise<string> {
+async function run(args: string[], folder = FOLDER): Promise<string> {
   const inherited = Object.entries(process.env).filter(([name]) => !/^(VITEST|NODE_|TEST)/.test(name))
   const { stdout } = await promisify(execFile)(process.execPath, ['--conditions=posthaste-source', ...args], {
-    cwd: FOLDER,
+    cwd: folder,
     env: { ...Object.fromEntries(inherited), TEST_DATABASE_URL: database.url, NO_COLOR: '1' },
   }).catch((error: { stdout?: string; stderr?: string }) => {
     throw new Error(`${error.stdout}\n${error.stderr}`)
@@ -51,4 +51,10 @@ describe('node:test', () => {
 test('vitest runs rolled-back.ts', PATIENCE, async () => {
   const output = await run([VITEST, 'run', '--config', 'vitest.config.ts', '--root', '.'])
   expect(output).toMatch(/Tests +2 passed/)
+})
+
+test('in another realm than that of Node, as under jest', PATIENCE, async () => {
+  const folder = join(ROOT, 'test', 'other-realm')
+  const output = await run([VITEST, 'run', '--config', 'vitest.config.ts', '--root', '.'], folder)
+  expect(output).toMatch(/Tests +4 passed/)
 })

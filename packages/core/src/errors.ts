@@ -79,3 +79,11 @@ export class PosthasteError extends Error {
     this.headers = options.headers
   }
 }
+
+/**
+ * Also of another realm: jest runs tests, and us with them, in a context of its own, whose `Error` is not that of Node's own
+ * modules. A refused connection would be no error there.
+ */
+export function isError(value: unknown): value is Error {
+  return value instanceof Error || Object.prototype.toString.call(value) === '[object Error]'
+}

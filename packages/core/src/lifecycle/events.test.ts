@@ -1,3 +1,4 @@
+import { runInNewContext } from 'node:vm'
 import { expect, test } from 'vitest'
 import { silentLogger } from '../logger.ts'
 import { Lifecycle } from './events.ts'
@@ -12,11 +13,13 @@ test('a listener that throws or rejects is logged, and the others still hear', a
   lifecycle.on('lanes.changed', (async () => {
     throw new Error('later no')
   }) as () => void)
+  // Of another realm, as what Node's own modules answer is under jest.
+  lifecycle.on('lanes.changed', () => runInNewContext('Promise.reject(new Error("elsewhere no"))'))
   lifecycle.on('lanes.changed', (event) => heard.push(event))
   lifecycle.raise('lanes.changed', { lanes: [1] })
   await new Promise((resolve) => setImmediate(resolve))
   expect(heard).toEqual([{ lanes: [1] }])
-  expect(errors).toHaveLength(2)
+  expect(errors).toHaveLength(3)
 })
 
 test('off() and once()', () => {

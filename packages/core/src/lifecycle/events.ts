@@ -147,7 +147,9 @@ export class Lifecycle implements LifecycleListeners {
     const guarded = (event: unknown) => {
       try {
         const result: unknown = (listener as (event: unknown) => unknown)(event)
-        if (result instanceof Promise) result.catch(report)
+        // A promise of another realm, too: what Node's own modules answer under jest.
+        if (typeof (result as PromiseLike<unknown> | null | undefined)?.then === 'function')
+          (result as PromiseLike<unknown>).then(undefined, report)
       } catch (error) {
         report(error)
       }

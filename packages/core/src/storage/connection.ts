@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import postgres from 'postgres'
+import { isError } from '../errors.ts'
 import { ConnectionWatch } from './connection-watch.ts'
 
 /** A connection string, or the options of postgres.js. Posthaste opens connections of its own with them. */
@@ -143,7 +144,7 @@ export async function untilConnectionLost<T>(work: () => Promise<T>): Promise<T>
 
 /** Ours (`CONNECTION_CLOSED` …) and the server's last words: class 08, and 57P01 to 57P03 (PostgreSQL, appendix A). */
 function isConnectionLost(error: unknown): boolean {
-  for (let at: unknown = error; at instanceof Error; at = at.cause) {
+  for (let at: unknown = error; isError(at); at = at.cause) {
     const code = (at as { code?: unknown }).code
     if (typeof code !== 'string') continue
     if (code.startsWith('CONNECTION_') || code.startsWith('08') || /^57P0[123]$/.test(code)) return true

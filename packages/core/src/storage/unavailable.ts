@@ -1,5 +1,5 @@
 /** What an error of the database means for whoever asked: nothing he can mend, but often something that passes. */
-import { PosthasteError } from '../errors.ts'
+import { isError, PosthasteError } from '../errors.ts'
 
 /**
  * SQLSTATEs (PostgreSQL, appendix A) and their classes, of what passes by itself or is an operator's to mend: connections
@@ -20,7 +20,7 @@ const NETWORK = /^(CONNECTION_|CONNECT_TIMEOUT$|ECONN|ENOTFOUND$|EAI_AGAIN$|ETIM
  * @returns a PosthasteError `NOT_MIGRATED` or `UNAVAILABLE`, with the error as its cause
  */
 export function typedDatabaseError(error: unknown): unknown {
-  if (!(error instanceof Error) || error instanceof PosthasteError) return error
+  if (!isError(error) || error instanceof PosthasteError) return error
   const { code } = error as { code?: unknown }
   if (typeof code !== 'string') return error
   if (NOT_MIGRATED.test(code)) {

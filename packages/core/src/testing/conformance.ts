@@ -1,4 +1,5 @@
 /** Cases that somebody else's code must pass, apart from any test runner: they run one by one, and a report says how it went. */
+import { isError } from '../errors.ts'
 
 export interface ConformanceCase<Context> {
   /** What is expected, as a sentence without its subject: `refuses a tampered body`. */
@@ -63,7 +64,7 @@ async function runCase<Context>(
     await Promise.race([run(context), late])
     return ['passed', null]
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error)
+    const message = isError(error) ? error.message : String(error)
     return [error instanceof Skip ? 'skipped' : 'failed', message]
   } finally {
     clearTimeout(timer)

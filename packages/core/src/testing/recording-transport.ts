@@ -1,3 +1,4 @@
+import { isError } from '../errors.ts'
 import type { OutboundResult, Transport, TransportErrorCode } from '../http-client/transport.ts'
 import { type Learnt, type RecordedRequest, recordRequest } from './recorded-request.ts'
 
@@ -95,7 +96,7 @@ export class RecordingTransport implements Transport {
     } catch (error) {
       // A transport never rejects. What a responder throws is a receiver that breaks the connection.
       learnt.answer = 'CONNECTION_RESET'
-      const message = `respondWith threw: ${error instanceof Error ? error.message : error}`
+      const message = `respondWith threw: ${isError(error) ? error.message : error}`
       return { kind: 'error', code: 'CONNECTION_RESET', message, staleConnection: false, timings: NO_TIME }
     }
   }

@@ -1,5 +1,6 @@
 /** Transactions that run into each other and are run again. */
 import assert from 'node:assert/strict'
+import { isError } from '../errors.ts'
 import type { ConformanceCase } from './conformance.ts'
 import type { Isolation, TransactionScope, TransactionSuite } from './transaction-adapter.ts'
 
@@ -56,7 +57,7 @@ async function collide(suite: TransactionSuite, isolation: Isolation): Promise<v
 
 /** Every library wraps the server's 40001 in something of its own; Prisma's is P2034. */
 function isSerializationFailure(error: unknown): boolean {
-  for (let at: unknown = error; at instanceof Error; at = at.cause ?? (at as { original?: unknown }).original) {
+  for (let at: unknown = error; isError(at); at = at.cause ?? (at as { original?: unknown }).original) {
     const { code } = at as { code?: unknown }
     if (code === '40001' || code === 'P2034' || /could not serialize/.test(at.message)) return true
   }

@@ -1,3 +1,4 @@
+import { isError } from '../../errors.ts'
 import { type OpenTransaction, refusal, rowsOf } from './open-transaction.ts'
 
 /** What `db.transaction().execute(async (tx) => …)` and `db.startTransaction().execute()` of Kysely hand out. */
@@ -23,7 +24,7 @@ export function openKysely(tx: Record<string, unknown>): OpenTransaction {
       try {
         return rowsOf(await kysely.executeQuery(query as never))
       } catch (error) {
-        if (error instanceof Error && error.message.startsWith('Transaction is already ')) {
+        if (isError(error) && error.message.startsWith('Transaction is already ')) {
           throw refusal('its Kysely transaction has ended', error)
         }
         throw error
