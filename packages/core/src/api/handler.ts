@@ -30,7 +30,7 @@ export interface HandlerContext<FrameworkRequest> {
 
 /**
  * Answers one request of the management API. Everything is answered, also what goes wrong; it rejects only with what
- * `authorize` threw, which is the framework's to handle.
+ * `authorize` threw, which is the framework's to handle, and with `CONFIG_INVALID` where the context is not one.
  */
 export type Handler = <FrameworkRequest>(
   request: Request,
@@ -111,6 +111,7 @@ export function createHandler(deps: HandlerDependencies): Handler {
   }
 
   return async (request, context) => {
+    requireContext(context)
     const located = attempt(
       () => locate(request, context.mountPath),
       (error) => answerError(error, request, null),
@@ -125,6 +126,17 @@ export function createHandler(deps: HandlerDependencies): Handler {
       return await finish(request, answerError(error, request, route))
     }
   }
+}
+
+/** A mistake of the host's, not of the caller's: his framework shows it, as it shows what `authorize` throws. */
+function requireContext({ mountPath, authorize }: { mountPath?: unknown; authorize?: unknown } = {}): void {
+  const missing = typeof mountPath !== 'string' ? 'mountPath' : typeof authorize !== 'function' ? 'authorize' : null
+  if (missing === null) return
+  throw new PosthasteError(
+    'CONFIG_INVALID',
+    `webhooks.handler needs \`${missing}\`: handler(request, { mountPath, authorize, frameworkRequest }), with the path that ` +
+      `the API is mounted under ('' at the root) and a function that says whose request it is.`,
+  )
 }
 
 function attempt<T>(work: () => T, onError: (error: unknown) => T): T {
