@@ -93,9 +93,14 @@ describe('two workers', () => {
         await sleep(15)
       }
     })()
-    const other = host.another(PATIENT)
+    const said: object[] = []
+    const info = (message: string, fields?: object) => void said.push({ message, ...fields })
+    const logger = { debug: () => {}, info, warn: () => {}, error: () => {} }
+    const other = host.another({ ...PATIENT, logger })
     const otherLanes = watchLanes(other)
     await other.start()
+    const message = expect.stringContaining('other workers hold lanes')
+    expect(said).toContainEqual(expect.objectContaining({ message, lanes: 0, share: 32, otherWorkers: 1 }))
     await until('32 lanes each', () => lanes().length === 32 && otherLanes().length === 32)
     expect(new Set([...lanes(), ...otherLanes()]).size).toBe(64)
     await sleep(200)

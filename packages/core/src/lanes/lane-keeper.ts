@@ -68,6 +68,7 @@ export function createLaneKeeper(options: LaneKeeperOptions): LaneKeeper {
   let purgeDueAt = clock.monotonic() + PURGE_EVERY_MS
   let loop: BackgroundLoop | null = null
   let target = LANE_COUNT
+  let otherWorkers = 0
   let givingUp: Promise<void> | null = null
   /** Changes of ownership one after the other: the loop's and those that a job of the engine asks for. */
   let changing: Promise<void> = Promise.resolve()
@@ -113,6 +114,7 @@ export function createLaneKeeper(options: LaneKeeperOptions): LaneKeeper {
   async function balance(): Promise<void> {
     const workers = await store.listWorkers()
     const others = workers.filter((worker) => worker.token !== token)
+    otherWorkers = others.length
     for (const { token: gone } of others.filter((worker) => worker.gone)) {
       const freed = await store.fence(gone)
       logger.info('posthaste: a worker was of another life of this database; its lanes are free', {
@@ -218,6 +220,18 @@ export function createLaneKeeper(options: LaneKeeperOptions): LaneKeeper {
       await serially(async () => {
         await tick()
       })
+      // Else whoever restarts after a kill sees nothing happen for a lease, and no reason.
+      if (owned.size < target) {
+        logger.info(
+          'posthaste: other workers hold lanes; they hand them over, or lose them when their lease has run out',
+          {
+            lanes: owned.size,
+            share: target,
+            otherWorkers,
+            leaseMs,
+          },
+        )
+      }
       let pauseMs = 0
       loop = loops.start({
         name: 'lane upkeep',
