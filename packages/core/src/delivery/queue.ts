@@ -8,7 +8,9 @@ export class Queue<T> {
   }
 
   push(item: T): void {
-    this.#items.push(item)
+    // Most queues are an endpoint's, of which there may be 50,000, and hold one item: `push` would make room for 17.
+    if (this.#items.length === 0) this.#items = [item]
+    else this.#items.push(item)
   }
 
   peek(): T | undefined {
@@ -19,7 +21,8 @@ export class Queue<T> {
     const item = this.#items[this.#head]
     if (item === undefined) return undefined
     this.#items[this.#head++] = undefined as never
-    if (this.#head > 64 && this.#head * 2 > this.#items.length) {
+    if (this.#head === this.#items.length) this.clear()
+    else if (this.#head > 64 && this.#head * 2 > this.#items.length) {
       this.#items = this.#items.slice(this.#head)
       this.#head = 0
     }
