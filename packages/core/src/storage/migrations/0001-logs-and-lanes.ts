@@ -145,6 +145,17 @@ create table ${s}.events (
 create index events_by_xid on ${s}.events (xid, id);
 create index events_by_account on ${s}.events (account, id);
 
+-- Writes an event of a type that is stored only where somebody subscribes. It runs in the host's session and with its rights.
+create function ${s}.write_event(p_account text, p_type text, p_data text, p_occurred_at timestamptz, p_envelope smallint,
+  p_idempotency_key text) returns text language plpgsql as $$
+declare
+  written uuid;
+begin
+  insert into ${s}.events (account, type, data, occurred_at, envelope, idempotency_key)
+    values (p_account, p_type, p_data, p_occurred_at, p_envelope, p_idempotency_key) returning id into written;
+  return written::text;
+end $$;
+
 create table ${s}.commands (
   id uuid not null default ${s}.new_id() primary key,
   xid xid8 not null default pg_current_xact_id(),
