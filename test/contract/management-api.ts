@@ -86,6 +86,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
   const deliveries = createDeliveryService({
     store,
     catalog: affiliateEvents,
+    keyring,
     test: {
       catalog: affiliateEvents,
       configs: createEndpointConfigs(sql, SCHEMA, keyring, systemClock),

@@ -55,6 +55,7 @@ beforeAll(async () => {
   deliveries = createDeliveryService({
     store,
     catalog: affiliateEvents,
+    keyring: { open: (sealed) => sealed },
     test: {
       catalog: affiliateEvents,
       configs: { load: unused },

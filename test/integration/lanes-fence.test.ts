@@ -35,6 +35,7 @@ function outcome(number: number): Outcome {
       number,
       atMs: 0,
       signatures: '00',
+      secretNumber: null,
       result: {
         kind: 'response',
         statusCode: 500,

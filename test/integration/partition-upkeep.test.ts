@@ -83,6 +83,28 @@ async function stateOf(week: Date): Promise<string | undefined> {
 }
 
 describe('a week past its time', () => {
+  test('a secret that was replaced is kept as long as anything in the log was signed before', async () => {
+    const week = weekBefore(3)
+    await fill(week, 3, ['succeeded'])
+    const retire = (
+      number: number,
+      at: number,
+    ) => host.sql`insert into posthaste.retired_secrets (endpoint, number, sealed, retired_at)
+      values (${endpoint}, ${number}, 'sealed', ${new Date(at).toISOString()}::text::timestamptz)`
+    const retired = async () =>
+      (await host.sql`select number from posthaste.retired_secrets order by number`).map(({ number }) => number)
+    // Before anything that is there, among it, and just now.
+    await retire(1, week.getTime() - 2 * DAY)
+    await retire(2, week.getTime() + DAY)
+    await retire(3, Date.now())
+    await upkeep().run()
+    expect(await retired()).toEqual([2, 3])
+    await upkeep({ eventsMs: 7 * DAY, failedMs: 7 * DAY }).run()
+    expect(await oldWeeks()).toEqual([])
+    expect(await retired()).toEqual([3])
+    await host.sql`delete from posthaste.retired_secrets`
+  })
+
   test('goes with its events, deliveries and attempts; a younger one stays', async () => {
     await fill(weekBefore(6), 100, ['succeeded'])
     await fill(weekBefore(3), 100, ['succeeded'])

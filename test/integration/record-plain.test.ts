@@ -37,7 +37,7 @@ interface Case {
   statusCode?: number
   atMs?: number
   timings?: object
-  signatures?: string
+  secretNumber?: number
 }
 
 /** Delivery number `row` of those that are recorded in a certain way. */
@@ -49,7 +49,7 @@ function success(row: number, way: keyof typeof KEEP, given: Case): Outcome {
     step = 0,
     statusCode = 200,
     atMs = 1,
-    signatures = '00',
+    secretNumber = 1,
     timings = {},
   } = given
   const id = `01900000-0000-8000-${way === 'plainly' ? '8000' : '9000'}-${String(row).padStart(12, '0')}`
@@ -58,7 +58,8 @@ function success(row: number, way: keyof typeof KEEP, given: Case): Outcome {
   const attempt = {
     number,
     atMs,
-    signatures,
+    signatures: null,
+    secretNumber,
     result: { ...result, timings: { ...NO_CONNECT, firstByte: 1, total: 2, ...timings } },
   }
   const outcome = { item, attempt, step, retryStep: null, succeeded: true, final: true, again: false, next: null }
@@ -69,7 +70,7 @@ const CASES: Case[] = [
   {},
   { endpoint: 2_147_483_647, seq: 9_007_199_254_740_991, number: 32, step: 9, statusCode: 204 },
   { step: null },
-  { atMs: 1_795_822_698_464.125, signatures: `01${'ab'.repeat(96)}` },
+  { atMs: 1_795_822_698_464.125, secretNumber: 2 },
   { timings: { dns: 0.01, connect: 12.34, tls: 56.78, firstByte: 0, total: 14_999.99 } },
   { timings: { firstByte: null, total: 0 } },
 ]
@@ -83,7 +84,7 @@ test('is the same, member by member, as what the general way records', async () 
   const rows = (
     group: string,
   ) => host.sql`select number, endpoint, seq::text, outcome, final, step, status, at::text, dns_ms,
-      connect_ms, tls_ms, first_byte_ms, total_ms, signatures, error, detail, response_excerpt
+      connect_ms, tls_ms, first_byte_ms, total_ms, signatures, secret_number, error, detail, response_excerpt
     from posthaste.attempts where substr(delivery_id::text, 20, 1) = ${group} order by delivery_id`
   const plain = await rows('8')
   expect(plain).toHaveLength(CASES.length)
@@ -115,6 +116,7 @@ test('only what succeeded at once and needs nothing else is plain', () => {
     { next: { step: 1, delayMs: 0 } },
     { besideSchedule: true },
     { again: true },
+    { attempt: { ...plain.attempt, secretNumber: null, signatures: '00' } },
   ]
   expect(isPlainSuccess(plain, 'failed')).toBe(true)
   expect(isPlainSuccess(plain, 'none')).toBe(true)

@@ -56,6 +56,7 @@ async function keyedCreate(webhooks: TestWebhooks, idempotencyKey: string) {
 /** Everything sealed, by where it lies. */
 async function sealed(): Promise<string[]> {
   const rows = await host.sql`select unnest(array[secret, previous_secret, headers]) sealed from posthaste.endpoints
+    union all select sealed from posthaste.retired_secrets
     union all select unnest(array[fingerprint, answer]) from posthaste.api_idempotency`
   return rows.map((row) => (row.sealed as string | null) ?? '').filter((text) => text !== '')
 }
@@ -108,12 +109,18 @@ describe('sealing anew', () => {
     expect(await host.sql`select * from posthaste.endpoints where previous_secret is not null`).toHaveLength(0)
   })
 
-  test('a deleted endpoint has no secrets, so that no key is kept for it', async () => {
+  test('of a deleted endpoint nothing is left but what its log was signed with, and that is sealed anew too', async () => {
     const { id } = await host.endpoint(receiver.url(path), { headers: HEADERS })
     await host.webhooks.endpoints.rotateSecret('default', id)
     await host.webhooks.endpoints.remove('default', id)
-    expect(await sealed()).toEqual([])
-    expect(await host.webhooks.secretKeys.usage()).toEqual([])
+    const use = { available: true, endpoints: 1, keptAnswers: 0 }
+    expect(await sealed()).toHaveLength(2)
+    expect(await host.webhooks.secretKeys.usage()).toEqual([{ key: 'k1', current: true, ...use }])
+    const changing = host.another({ secretKeys: SEALS_NEW })
+    expect(await changing.secretKeys.reseal()).toEqual({ endpoints: 1, keptAnswers: 0, unreadable: 0 })
+    expect(await changing.secretKeys.usage()).toEqual([{ key: 'k2', current: true, ...use }])
+    await host.sql`delete from posthaste.retired_secrets`
+    expect(await changing.secretKeys.usage()).toEqual([])
     // What an earlier version left.
     await host.sql`update posthaste.endpoints set secret = 'v1.k0.AAAA', headers = 'v1.k0.AAAA'`
     expect(await host.webhooks.secretKeys.reseal()).toEqual({ endpoints: 1, keptAnswers: 0, unreadable: 0 })

@@ -163,6 +163,7 @@ function toOutcome(row: Record<string, unknown>, index: number): Outcome {
       configVersion: 1,
       hadOther: false,
       signatures: '00',
+      secretNumber: 1,
       result: {
         kind: 'response',
         statusCode: failed ? 503 : 200,

@@ -221,6 +221,7 @@ export function assembleWebhooks<C extends AnyCatalog = typeof affiliateEvents, 
   const deliveries = createDeliveryService({
     store,
     catalog,
+    keyring,
     test: {
       catalog,
       configs: createEndpointConfigs(apiSql, schema, keyring, clock),

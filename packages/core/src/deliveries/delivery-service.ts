@@ -5,6 +5,7 @@ import { decodeCursor, encodeCursor, type Page } from '../endpoints/page-cursor.
 import { toRange } from '../endpoints/time-range.ts'
 import { validateInput } from '../endpoints/validate-input.ts'
 import { PosthasteError } from '../errors.ts'
+import type { Keyring } from '../signing/keyring.ts'
 import { sql } from '../storage/orm.ts'
 import type { PreparedWrite, Store } from '../storage/tables.ts'
 import { withTypedErrors } from '../storage/unavailable.ts'
@@ -24,6 +25,8 @@ import { sendTest, type TestSendOptions } from './test-send.ts'
 export interface DeliveryServiceOptions {
   store: Store
   catalog: AnyCatalog
+  /** Opens the secrets that the requests in the log were signed with. */
+  keyring: Pick<Keyring, 'open'>
   test: TestSendOptions
   /** Rejects where this process may not send: it belongs to another installation than the database. */
   requireInstallation(): Promise<void>
@@ -119,7 +122,10 @@ export function createDeliveryService(options: DeliveryServiceOptions): Delivery
     async get(account, id) {
       return await store.read(async (queries) => {
         const { uuid, delivery } = await findDelivery(store, queries, account, id)
-        return { ...delivery, attempts: await listAttempts(store, queries, uuid, options.test.userAgent) }
+        return {
+          ...delivery,
+          attempts: await listAttempts(store, queries, options.keyring, uuid, options.test.userAgent),
+        }
       })
     },
 

@@ -19,8 +19,10 @@ export interface Attempt {
   configVersion: number
   /** The other secret of the overlap could have been used. */
   hadOther: boolean
-  /** Hex: see `packSignatures`. */
-  signatures: string
+  /** Hex: see `packSignatures`; null where the secret that made them is named. */
+  signatures: string | null
+  /** The endpoint's secret that alone made them, so that they can be computed again; null where they have to be kept. */
+  secretNumber: number | null
   result: OutboundResult
   /** For how long this host's own way to the receiver is down, in ms; null or missing where it is not. */
   heldMs?: number | null
@@ -74,6 +76,7 @@ export async function makeAttempt(
   // Not "the other than now": another delivery's answer may have changed what is used now.
   const usedPrevious = overlap !== null && (item.usePrevious ?? config.usePrevious)
   const single = usedPrevious ? overlap.signer : config.current
+  const secretNumber = overlap === null && deps.ed25519Keys.length === 0 ? config.secretNumber : null
   const envelope = ENVELOPES[item.envelope] as Envelope
   const body = buildBody({
     envelope,
@@ -118,7 +121,8 @@ export async function makeAttempt(
     usedPrevious,
     configVersion: config.version,
     hadOther: overlap !== null,
-    signatures: packSignatures(envelope, body, header, standard),
+    signatures: secretNumber === null ? packSignatures(envelope, body, header, standard) : null,
+    secretNumber,
     result: redactEcho(result, config.headers),
     heldMs: result.kind === 'error' ? deps.transport.heldMs?.(config.url) || null : null,
   }

@@ -15,6 +15,8 @@ export interface EndpointConfig {
   /** `active`: served; `waiting`: not now, what waits is held; `deleted`: never again. */
   state: 'active' | 'waiting' | 'deleted'
   current: Signer
+  /** Which of the endpoint's secrets the current one is; null where the log could not tell it by that: of a deleted endpoint. */
+  secretNumber: number | null
   /** While an overlap lasts: the secret before. `untilMs` by this process's wall clock. */
   previous: { signer: Signer; untilMs: number } | null
   /** Which of the two the headers with room for one signature use. */
@@ -60,7 +62,7 @@ export function createEndpointConfigs(sql: Sql, schema: string, keyring: Keyring
   return {
     async load(endpoints) {
       const rows = await sql`
-        select e.no, e.id::text, e.account, e.url, e.secret, e.previous_secret,
+        select e.no, e.id::text, e.account, e.url, e.secret, e.secret_number, e.previous_secret,
           extract(epoch from e.previous_until - ${s}.clock())::float8 * 1000 previous_ms, e.previous_accepted, e.headers,
           e.ordering, e.max_concurrency, e.rate_limit, e.rate_limit_per, e.version,
           case when e.deleted_at is not null then 'deleted' when e.active and e.disabled_at is null then 'active'
@@ -93,6 +95,7 @@ interface ConfigRow {
   account: string
   url: string
   secret: string
+  secret_number: number
   previous_secret: string | null
   previous_ms: number | null
   previous_accepted: boolean
@@ -123,6 +126,7 @@ function toConfig(row: ConfigRow, keyring: Keyring, now: number): EndpointConfig
     url: row.url,
     state: row.state,
     current: deleted ? UNKNOWN_SIGNER : createSigner(keyring.open(row.secret, endpointSealContext(row.id, 'secret'))),
+    secretNumber: deleted ? null : row.secret_number,
     previous: overlaps
       ? {
           signer: createSigner(

@@ -21,6 +21,7 @@ function attempt(result: OutboundResult, more: Partial<Attempt> = {}): Attempt {
     configVersion: 1,
     hadOther: false,
     signatures: '',
+    secretNumber: null,
     result,
     ...more,
   }

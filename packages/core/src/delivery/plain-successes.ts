@@ -1,17 +1,16 @@
 import type { Outcome } from './recorded-outcome.ts'
 
 /**
- * A success at the first try, of which nothing is kept but status, timings and signatures: nearly all outcomes are this. It
+ * A success at the first try, of which nothing is kept but status, timings and who signed it: nearly all outcomes are this. It
  * changes nothing in `retries`, so it needs few columns and goes as arrays, which Postgres reads at two thirds of the cost of JSON
  * (measured with 300 rows: 11.5 µs of Postgres for each instead of 16.5).
  */
 export function isPlainSuccess(
-  { succeeded, final, retryStep, next, besideSchedule, again }: Outcome,
+  { attempt, succeeded, final, retryStep, next, besideSchedule, again }: Outcome,
   keepResponses: 'failed' | 'all' | 'none',
 ): boolean {
-  return (
-    succeeded && final && retryStep === null && next === null && !besideSchedule && !again && keepResponses !== 'all'
-  )
+  if (!succeeded || !final || again || besideSchedule || keepResponses === 'all') return false
+  return attempt.secretNumber !== null && retryStep === null && next === null
 }
 
 /** Names, types and order of what `plainSuccessArrays` makes. */
@@ -19,7 +18,6 @@ const COLUMNS = [
   ['delivery_id', 'uuid'],
   ['number', 'int'],
   ['endpoint', 'int'],
-  ['seq', 'bigint'],
   ['step', 'smallint'],
   ['status', 'smallint'],
   ['at', 'float8'],
@@ -28,7 +26,7 @@ const COLUMNS = [
   ['tls', 'real'],
   ['first_byte', 'real'],
   ['total', 'real'],
-  ['signatures', 'text'],
+  ['secret_number', 'int'],
 ] as const
 
 /** The columns and casts of an `unnest` of the arrays, whose first is parameter `$first`. */
@@ -46,7 +44,6 @@ export function plainSuccessArrays(outcomes: readonly Outcome[]): string[] {
       item.id,
       attempt.number,
       item.endpoint.no,
-      item.seq,
       step,
       attempt.result.kind === 'response' ? attempt.result.statusCode : null,
       attempt.atMs,
@@ -55,7 +52,7 @@ export function plainSuccessArrays(outcomes: readonly Outcome[]): string[] {
       timings.tls,
       timings.firstByte,
       timings.total,
-      attempt.signatures,
+      attempt.secretNumber,
     ]
     for (const [column, value] of values.entries()) columns[column]!.push(value ?? 'NULL')
   }

@@ -18,6 +18,7 @@ function configOf(version: number): EndpointConfig {
     url: 'https://receiver.example/',
     state: 'active',
     current: createSigner('a secret of an endpoint'),
+    secretNumber: 1,
     previous: null,
     usePrevious: false,
     headers: [],

@@ -30,17 +30,17 @@ export function createRecorder(sql: Sql, schema: string): Recorder {
   const statement = `with me as (select token from ${s}.workers where token = $1::bigint and not fenced and life = ${s}.life() for share),
     r as materialized (select x.* from me, json_to_recordset($2::text::json) x(
       d uuid, n int, e int, o smallint, f boolean, st smallint, c smallint, at float8, td real, tc real, tt real, tf real,
-      t real, g text, er text, de text, rh text, rx text, rs smallint, nx smallint, nd float8, ln smallint, sq bigint, ev uuid, m boolean)),
+      t real, g text, sn int, er text, de text, rh text, rx text, rs smallint, nx smallint, nd float8, ln smallint, sq bigint, ev uuid, m boolean)),
     plain as (
-      insert into ${s}.attempts (delivery_id, number, endpoint, seq, outcome, final, step, status, at, dns_ms, connect_ms, tls_ms,
-        first_byte_ms, total_ms, signatures)
-      select delivery_id, number, endpoint, seq, ${SUCCEEDED}, true, step, status, to_timestamp(at / 1000), dns, connect, tls,
-        first_byte, total, decode(signatures, 'hex') from me, ${plainSuccessRows(3)}
+      insert into ${s}.attempts (delivery_id, number, endpoint, outcome, final, step, status, at, dns_ms, connect_ms, tls_ms,
+        first_byte_ms, total_ms, secret_number)
+      select delivery_id, number, endpoint, ${SUCCEEDED}, true, step, status, to_timestamp(at / 1000), dns, connect, tls, first_byte,
+        total, nullif(secret_number, 1) from me, ${plainSuccessRows(3)}
       on conflict do nothing),
     written as (
       insert into ${s}.attempts (delivery_id, number, endpoint, seq, outcome, final, step, status, at, dns_ms, connect_ms, tls_ms,
-        first_byte_ms, total_ms, signatures, error, detail, response_headers, response_excerpt)
-      select d, n, e, sq, o, f, st, c, to_timestamp(at / 1000), td, tc, tt, tf, t, decode(g, 'hex'), er, de, rh, rx from r
+        first_byte_ms, total_ms, signatures, secret_number, error, detail, response_headers, response_excerpt)
+      select d, n, e, case when o <> ${SUCCEEDED} then sq end, o, f, st, c, to_timestamp(at / 1000), td, tc, tt, tf, t, decode(g, 'hex'), nullif(sn, 1), er, de, rh, rx from r
       on conflict do nothing returning delivery_id d),
     gone as (
       delete from ${s}.retries q using r join written using (d)
@@ -98,7 +98,8 @@ function toJson(outcomes: readonly Outcome[], keepResponses: 'failed' | 'all' | 
         tt: timings.tls ?? undefined,
         tf: timings.firstByte ?? undefined,
         t: timings.total,
-        g: attempt.signatures,
+        g: attempt.signatures ?? undefined,
+        sn: attempt.secretNumber ?? undefined,
         er: result.kind === 'error' ? result.code : succeeded ? undefined : `HTTP_${result.statusCode}`,
         de: result.kind === 'error' ? cleanText(result.message) : undefined,
         rh: result.kind === 'response' && keep ? cleanText(JSON.stringify(result.headers)) : undefined,

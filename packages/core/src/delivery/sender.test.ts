@@ -125,6 +125,7 @@ function configOf(no: number): EndpointConfig {
     url: `http://receiver.test/${no}`,
     state: 'active',
     current: createSigner('secret'),
+    secretNumber: 1,
     previous: null,
     usePrevious: false,
     headers: [],

@@ -104,6 +104,12 @@ export async function insertEndpoint(
   return row
 }
 
+/** Keeps the secret as it lies there, so that the log can show what it signed. Its place is the same to the key ring. */
+export async function retireSecret(store: Store, scope: WriteScope, row: EndpointRow): Promise<void> {
+  const retired = { endpoint: row.no, number: row.secret_number, sealed: row.secret }
+  await scope.queries.insert(store.tables.retired_secrets).values(retired).onConflictDoNothing()
+}
+
 /** Writes the changes, with a new version and time of change. */
 export async function updateEndpoint(
   store: Store,

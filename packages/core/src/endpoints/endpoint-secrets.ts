@@ -35,6 +35,7 @@ export function openHeaders(seals: EndpointSeals, row: EndpointRow): Record<stri
 
 export interface SecretColumns {
   secret: string
+  secret_number: number
   previous_secret: string | null
   previous_until: SQL | null
   previous_accepted: boolean
@@ -58,6 +59,7 @@ export function rotationColumns(
   const overlaps = overlapSeconds > 0
   return {
     secret: sealColumn(seals, row.id, 'secret', secret),
+    secret_number: row.secret_number + 1,
     previous_secret: overlaps ? sealColumn(seals, row.id, 'previous_secret', current) : null,
     previous_until: overlaps ? sql`${store.clock} + make_interval(secs => ${overlapSeconds})` : null,
     previous_accepted: overlaps,

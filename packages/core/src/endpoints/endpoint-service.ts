@@ -112,6 +112,7 @@ export function createEndpointService(options: EndpointServiceOptions): Endpoint
 
   /** Writes changed columns and all that follows from them. */
   async function apply(scope: WriteScope, row: rows.EndpointRow, changes: rows.EndpointChanges): Promise<void> {
+    if (changes.secret !== undefined) await rows.retireSecret(store, scope, row)
     const changed = await rows.updateEndpoint(store, scope, row, changes)
     const resumed = rows.isServed(changed) && !rows.isServed(row)
     if (resumed) await rows.resetHealth(store, scope, row.no)
@@ -217,6 +218,7 @@ export function createEndpointService(options: EndpointServiceOptions): Endpoint
     async remove(account, id) {
       await store.write(async (scope) => {
         const row = await rows.lockEndpoint(store, scope, account, id)
+        await rows.retireSecret(store, scope, row)
         const erased = { secret: '', previous_secret: null, previous_until: null, headers: null }
         const gone = await rows.updateEndpoint(store, scope, row, { ...erased, deleted_at: store.clock })
         await rows.writeSubscriptions(store, scope, gone)

@@ -61,7 +61,15 @@ async function eraseLog(sql: Sql, schema: string, endpoint: number): Promise<voi
 
 async function eraseRows(tx: TransactionSql, schema: string, nos: number[]): Promise<number> {
   const s = tx(schema)
-  for (const table of ['subscriptions', 'endpoint_health', 'retries', 'backlogs', 'attempt_hours', 'commands']) {
+  for (const table of [
+    'subscriptions',
+    'endpoint_health',
+    'retired_secrets',
+    'retries',
+    'backlogs',
+    'attempt_hours',
+    'commands',
+  ]) {
     await tx`delete from ${s}.${tx(table)} where endpoint = any (${nos}::int[])`
   }
   return (await tx`delete from ${s}.endpoints where no = any (${nos}::int[])`).count

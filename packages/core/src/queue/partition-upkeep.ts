@@ -146,6 +146,13 @@ export function createPartitionUpkeep(options: PartitionUpkeepOptions): Partitio
     lifecycle.raise('storage.overdue', fields)
   }
 
+  /** Of secrets that nothing in the log was signed with any more. A day, for who did not hear of the change at once. */
+  async function eraseRetiredSecrets(): Promise<void> {
+    await sql`with first as (select delivery_id from ${s}.attempts order by delivery_id limit 1)
+      delete from ${s}.retired_secrets r where r.retired_at < clock_timestamp() - interval '1 day'
+        and not exists (select from first where first.delivery_id < ${s}.id_floor(r.retired_at + interval '1 day'))`
+  }
+
   /** True: one of them is in use. */
   async function removeOld(): Promise<boolean> {
     const [row] = await sql`select array(select (extract(epoch from week) * 1000)::float8 from ${s}.weeks()
@@ -175,7 +182,9 @@ export function createPartitionUpkeep(options: PartitionUpkeepOptions): Partitio
       } catch (error) {
         if (!isLocked(error)) logger.warn('posthaste: partitions could not be made ahead', errorFields(error))
       }
-      return await removeOld()
+      const inUse = await removeOld()
+      await eraseRetiredSecrets()
+      return inUse
     },
   }
 }

@@ -55,7 +55,7 @@ type EndpointSeals = Pick<
 > & { expired: boolean | null }
 
 export function createSecretKeys({ store, keyring, logger }: SecretKeysOptions): SecretKeys {
-  const { endpoints, api_idempotency: answers } = store.tables
+  const { endpoints, retired_secrets: retired, api_idempotency: answers } = store.tables
   /** SQL: this column holds something that is not under the current key. */
   const isOther = (column: SQL | { getSQL(): SQL }) => sql`not starts_with(${column}, ${keyring.currentPrefix})`
 
@@ -65,7 +65,7 @@ export function createSecretKeys({ store, keyring, logger }: SecretKeysOptions):
       const context = endpointSealContext(row.id, column)
       return keyring.seal(keyring.open(sealed, context), context)
     }
-    // Nobody needs what belongs to a deleted endpoint, or to an overlap that is over.
+    // Nobody needs what belongs to a deleted endpoint, or to an overlap that is over. What the log needs lies in retired_secrets.
     const values =
       row.deleted_at !== null
         ? { secret: '', previous_secret: null, headers: null }
@@ -90,7 +90,7 @@ export function createSecretKeys({ store, keyring, logger }: SecretKeysOptions):
     return done.length > 0
   }
 
-  async function resealEndpoints(report: ResealReport): Promise<void> {
+  async function resealEndpoints(report: ResealReport, seen: Set<number>): Promise<void> {
     for (let after = 0; ; ) {
       const rows = await store.read((queries) =>
         queries
@@ -111,7 +111,43 @@ export function createSecretKeys({ store, keyring, logger }: SecretKeysOptions):
       )
       if (rows.length === 0) return
       after = rows.at(-1)?.no ?? after
+      for (const { no } of rows) seen.add(no)
       await inBatch(rows, report, 'endpoints', resealEndpoint, ({ id }) => ({ endpoint: toPublicId('ep', id) }))
+    }
+  }
+
+  /** @param seen endpoints that are counted already */
+  async function resealRetired(report: ResealReport, seen: Set<number>): Promise<void> {
+    let after = { endpoint: 0, number: 0 }
+    for (;;) {
+      const rows = await store.read((queries) =>
+        queries
+          .select({ id: endpoints.id, endpoint: retired.endpoint, number: retired.number, sealed: retired.sealed })
+          .from(retired)
+          .innerJoin(endpoints, eq(endpoints.no, retired.endpoint))
+          .where(
+            sql`(${retired.endpoint}, ${retired.number}) > (${after.endpoint}, ${after.number}) and ${isOther(retired.sealed)}`,
+          )
+          .orderBy(retired.endpoint, retired.number)
+          .limit(BATCH),
+      )
+      const last = rows.at(-1)
+      if (last === undefined) return
+      after = last
+      const reseal = async (scope: WriteScope, row: (typeof rows)[number]): Promise<boolean> => {
+        const context = endpointSealContext(row.id, 'secret')
+        const done = await scope.queries
+          .update(retired)
+          .set({ sealed: keyring.seal(keyring.open(row.sealed, context), context) })
+          .where(
+            and(eq(retired.endpoint, row.endpoint), eq(retired.number, row.number), eq(retired.sealed, row.sealed)),
+          )
+          .returning({ number: retired.number })
+        if (done.length === 0 || seen.has(row.endpoint)) return false
+        seen.add(row.endpoint)
+        return true
+      }
+      await inBatch(rows, report, 'endpoints', reseal, ({ id }) => ({ endpoint: toPublicId('ep', id) }))
     }
   }
 
@@ -183,7 +219,9 @@ export function createSecretKeys({ store, keyring, logger }: SecretKeysOptions):
   return {
     async reseal() {
       const report: ResealReport = { endpoints: 0, keptAnswers: 0, unreadable: 0 }
-      await resealEndpoints(report)
+      const seen = new Set<number>()
+      await resealEndpoints(report, seen)
+      await resealRetired(report, seen)
       await resealAnswers(report)
       logger.info('posthaste: secrets were sealed anew', { ...report })
       return report
@@ -197,6 +235,8 @@ export function createSecretKeys({ store, keyring, logger }: SecretKeysOptions):
           from (
             select e.no endpoint, null::text answer, unnest(array[e.secret, e.previous_secret, e.headers]) sealed
             from ${endpoints} e
+            union all
+            select r.endpoint, null, r.sealed from ${retired} r
             union all
             select null, jsonb_build_array(a.account, a.key)::text, unnest(array[a.fingerprint, a.answer])
             from ${answers} a

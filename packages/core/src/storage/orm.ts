@@ -14,6 +14,6 @@ const driver = require('drizzle-orm/postgres-js') as typeof import('drizzle-orm/
 
 export type { PgUpdateSetSource, PostgresJsDatabase, SQL }
 
-export const { and, count, desc, DrizzleQueryError, eq, isNull, lt, notInArray, sql } = orm
+export const { and, count, desc, DrizzleQueryError, eq, inArray, isNull, lt, notInArray, sql } = orm
 export const { boolean, integer, PgSchema, primaryKey, text, timestamp, uuid } = pgCore
 export const { drizzle } = driver

@@ -39,6 +39,7 @@ export function tables(schemaName: string) {
       disabled_reason: text('disabled_reason'),
       disabled_at: moment('disabled_at'),
       secret: text('secret').notNull(),
+      secret_number: integer('secret_number').notNull().default(1),
       previous_secret: text('previous_secret'),
       previous_until: moment('previous_until'),
       previous_accepted: boolean('previous_accepted').notNull().default(false),
@@ -63,6 +64,16 @@ export function tables(schemaName: string) {
         endpoint: integer('endpoint').notNull(),
       },
       (table) => [primaryKey({ columns: [table.account, table.pattern, table.endpoint] })],
+    ),
+    retired_secrets: schema.table(
+      'retired_secrets',
+      {
+        endpoint: integer('endpoint').notNull(),
+        number: integer('number').notNull(),
+        sealed: text('sealed').notNull(),
+        retired_at: moment('retired_at').notNull().default(sql`clock_timestamp()`),
+      },
+      (table) => [primaryKey({ columns: [table.endpoint, table.number] })],
     ),
     endpoint_health: schema.table('endpoint_health', {
       endpoint: integer('endpoint').primaryKey(),
