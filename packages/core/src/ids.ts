@@ -20,6 +20,11 @@ export function toPublicId(kind: IdKind, uuid: string): string {
   return `${kind}_${uuid.slice(0, 8)}${uuid.slice(9, 13)}${uuid.slice(14, 18)}${uuid.slice(19, 23)}${uuid.slice(24)}`
 }
 
+/** When a database uuid was made, or the event of a delivery's, in ms since 1970. */
+export function msOfId(uuid: string): number {
+  return Number.parseInt(uuid.slice(0, 8) + uuid.slice(9, 13), 16)
+}
+
 /** The database uuid of a public id, or null where the text is not an id of this kind. */
 export function parsePublicId(kind: IdKind, id: string): string | null {
   const hex = id.startsWith(`${kind}_`) ? id.slice(kind.length + 1) : ''

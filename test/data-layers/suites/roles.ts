@@ -10,7 +10,6 @@ export const grantsToEmit = (withSequence: boolean): Record<string, string> => (
   "reading an event's id": 'select (id) on posthaste.events',
   'reading who subscribes': 'select (account, pattern) on posthaste.subscriptions',
   'making ids': 'execute on function posthaste.new_id()',
-  'reading the clock': 'execute on function posthaste.clock()',
   'writing what somebody subscribes to':
     'execute on function posthaste.write_event(text, text, text, timestamptz, smallint, text)',
   ...(withSequence ? { 'counting ids': 'usage on sequence posthaste.id_counter' } : {}),

@@ -5,7 +5,7 @@
 
 import { ENVELOPES, requestHeaders } from '../delivery/attempt.ts'
 import { redactHeaders } from '../endpoints/endpoint-headers.ts'
-import { toPublicId } from '../ids.ts'
+import { msOfId, toPublicId } from '../ids.ts'
 import type { Keyring } from '../signing/keyring.ts'
 import { unpackSignatures } from '../signing/packed-signatures.ts'
 import {
@@ -50,7 +50,7 @@ interface EventRow extends Record<string, unknown> {
   event_id: string
   type: string
   data: string
-  occurred_ms: number
+  occurred_ms: number | null
   envelope: number
   header_names: string[]
   no: number
@@ -150,7 +150,12 @@ interface Signed {
 /** As it was signed; null where it was not sent, or nobody can tell any more. */
 function signedAgain(event: EventRow, row: AttemptRow, signers: ReadonlyMap<number, Signer>): Signed | null {
   const envelope = ENVELOPES[event.envelope] as Envelope
-  const parts = { envelope, type: event.type, occurredAtMs: event.occurred_ms, dataText: event.data }
+  const parts = {
+    envelope,
+    type: event.type,
+    occurredAtMs: event.occurred_ms ?? msOfId(event.event_id),
+    dataText: event.data,
+  }
   if (row.signatures !== null) {
     const { header, standard, body } = unpackSignatures(envelope, row.signatures)
     return { header, standard, body: rebuildBody(parts, body) }

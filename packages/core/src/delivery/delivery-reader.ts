@@ -1,3 +1,4 @@
+import { msOfId } from '../ids.ts'
 import type { Sql } from '../storage/connection.ts'
 
 /** What of one endpoint to read. */
@@ -88,7 +89,7 @@ export function createDeliveryReader(sql: Sql, s: string): DeliveryReader {
   return {
     async readAsked(ids) {
       const rows = await sql.unsafe(readAsked, [ids] as never[], { prepare: true })
-      return rows as unknown as AskedRow[]
+      return withTimes(rows as unknown as AskedRow[])
     },
 
     async read(requests, oldestEvent, maxBytes) {
@@ -105,7 +106,7 @@ export function createDeliveryReader(sql: Sql, s: string): DeliveryReader {
         ] as never[],
         { prepare: true },
       )
-      return { rows: rows as unknown as DeliveryRow[], cut: isCut(rows.at(-1), maxBytes) }
+      return { rows: withTimes(rows as unknown as DeliveryRow[]), cut: isCut(rows.at(-1), maxBytes) }
     },
 
     async readRetries(requests, maxBytes) {
@@ -120,9 +121,15 @@ export function createDeliveryReader(sql: Sql, s: string): DeliveryReader {
         ] as never[],
         { prepare: true },
       )
-      return { rows: rows as unknown as RetryRow[], cut: isCut(rows.at(-1), maxBytes) }
+      return { rows: withTimes(rows as unknown as RetryRow[]), cut: isCut(rows.at(-1), maxBytes) }
     },
   }
+}
+
+/** Fills in when an event occurred of which nothing else was said: when it was emitted. */
+function withTimes<Row extends DeliveryRow>(rows: Row[]): Row[] {
+  for (const row of rows) row.occurredAtMs ??= msOfId(row.eventId)
+  return rows
 }
 
 /** `before` is the bytes of data in the rows before a row. */

@@ -1,5 +1,6 @@
 /** A window of time in a query, as in lists, replays and statistics, and the ids that lie in it. */
 import * as z from 'zod'
+import { msOfId } from '../ids.ts'
 import { invalidInput } from './validate-input.ts'
 
 /** What Postgres and RFC 3339 both know, and ids can hold: 1970 to 9999, in ms. */
@@ -52,5 +53,5 @@ export function idFloor(ms: number): string {
 
 /** When an event was emitted, from its uuid or that of a delivery of it. */
 export function timeOfId(uuid: string): string {
-  return new Date(Number.parseInt(uuid.slice(0, 8) + uuid.slice(9, 13), 16)).toISOString()
+  return new Date(msOfId(uuid)).toISOString()
 }

@@ -40,7 +40,7 @@ interface EventRow extends Record<string, unknown> {
 
 export function createEventLog(store: Store): EventLog {
   const s = sql.raw(store.schema)
-  const columns = sql`e.id::text, e.type, ${rfc3339(sql`e.occurred_at`)} occurred_at, e.idempotency_key,
+  const columns = sql`e.id::text, e.type, ${rfc3339(sql`coalesce(e.occurred_at, ${s}.id_time(e.id))`)} occurred_at, e.idempotency_key,
     (select u.first_id::text from ${s}.duplicates u where u.event_id = e.id) duplicate_of`
 
   async function withDeliveries(queries: Queries, rows: readonly EventRow[], most: number): Promise<LoggedEvent[]> {

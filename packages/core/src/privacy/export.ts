@@ -79,7 +79,7 @@ async function* listAll(
 
 async function* exportEvents(sql: Sql, s: string, ids: string[]): AsyncGenerator<ExportedRecord, void> {
   const events = await sql.unsafe(
-    `select e.id::text, e.account, e.type, e.data, ${utc('e.occurred_at')} occurred_at, e.idempotency_key,
+    `select e.id::text, e.account, e.type, e.data, ${utc(`coalesce(e.occurred_at, ${s}.id_time(e.id))`)} occurred_at, e.idempotency_key,
       (select u.first_id::text from ${s}.duplicates u where u.event_id = e.id) duplicate_of
     from ${s}.events e where e.id = any ($1::uuid[]) order by e.id`,
     [ids as never],

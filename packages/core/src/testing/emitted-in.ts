@@ -31,7 +31,7 @@ export async function emittedIn<C extends AnyCatalog>(
   const transaction = openTransaction(transactionObject(tx))
   transaction.check?.()
   const rows = await transaction.run(
-    `select e.id::text id, e.account, e.type, e.data, (extract(epoch from e.occurred_at) * 1000)::text occurred_ms,
+    `select e.id::text id, e.account, e.type, e.data, (extract(epoch from coalesce(e.occurred_at, ${schema}.id_time(e.id))) * 1000)::text occurred_ms,
       e.idempotency_key, pg_current_xact_id_if_assigned()::text xid
     from (values (1)) one(n) left join ${schema}.events e on e.xid = pg_current_xact_id_if_assigned() order by e.id`,
     [],

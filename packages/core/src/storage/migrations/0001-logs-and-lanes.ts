@@ -153,7 +153,8 @@ create table ${s}.events (
   id uuid not null default ${s}.new_id(),
   -- The emitting transaction: with a remembered snapshot it tells what was committed since the last look.
   xid xid8 not null default pg_current_xact_id(),
-  occurred_at timestamptz not null default ${s}.clock(),
+  -- Where the host says when; null: when it was emitted, which the id tells to the millisecond.
+  occurred_at timestamptz,
   envelope smallint not null default 0,
   account text not null,
   type text not null,
