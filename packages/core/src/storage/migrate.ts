@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { PosthasteError } from '../errors.ts'
 import { type Sql, type TransactionSql, untilConnectionLost } from './connection.ts'
 import { logsAndLanes } from './migrations/0001-logs-and-lanes.ts'
-import { dispatchFunction } from './migrations/0002-dispatch.ts'
+import { firstPosition } from './migrations/0002-first-position.ts'
 import { attemptHours } from './migrations/0003-attempt-hours.ts'
 import { replays } from './migrations/0003-replays.ts'
 import { fixedSearchPath } from './migrations/0004-search-path.ts'
@@ -30,7 +30,7 @@ export function advisoryKey(schema: string, purpose: string): string {
 export function listMigrations(schema: string): Migration[] {
   return [
     { number: 1, name: 'logs-and-lanes', sql: logsAndLanes(schema) },
-    { number: 2, name: 'dispatch', sql: dispatchFunction(schema, advisoryKey(schema, 'dispatch')) },
+    { number: 2, name: 'first-position', sql: firstPosition(schema) },
     { number: 3, name: 'replays-and-statistics', sql: replays(schema) + attemptHours(schema) },
     { number: 4, name: 'search-path', sql: fixedSearchPath(schema) },
     { number: 5, name: 'readers', sql: readers(schema) },

@@ -1,3 +1,5 @@
+import { clockAndIds } from './0001-clock-and-ids.ts'
+
 /**
  * The first migration: the append-only logs (events, commands, dispatches, deliveries, attempts, renewals), the small
  * tables that change on transitions (endpoints, retries, backlogs, workers, lanes …), and what they need.
@@ -6,63 +8,6 @@
  */
 export function logsAndLanes(s: string): string {
   return `${clockAndIds(s)}${configuration(s)}${logs(s)}${lanes(s)}${partitions(s)}`
-}
-
-function clockAndIds(s: string): string {
-  return /* sql */ `
-create table ${s}.installation (
-  only_row boolean primary key default true check (only_row),
-  name text not null,
-  created_at timestamptz not null default clock_timestamp()
-);
-
--- The one clock that rules read (when a retry is due, when an overlap ends). Tests replace this function to move time.
-create function ${s}.clock() returns timestamptz language sql volatile as
-$$ select clock_timestamp() $$;
-
-create sequence ${s}.id_counter;
-
--- Time-ordered ids, ascending within a session. From 18 on Postgres has its own; before, RFC 9562 version 7 by hand:
--- 48 bits of milliseconds, 12 bits of the millisecond's fraction, 30 bits of a counter, 32 random bits.
-do $do$ begin
-  if current_setting('server_version_num')::int >= 180000 then
-    execute 'create function ${s}.new_id() returns uuid language sql volatile as ''select pg_catalog.uuidv7()''';
-  else
-    execute $fn$
-      create function ${s}.new_id() returns uuid language sql volatile as $$
-        select (lpad(to_hex(us / 1000), 12, '0') || '7' || lpad(to_hex((us % 1000) * 4096 / 1000), 3, '0')
-          || to_hex((2::bigint << 30) | (counter & 1073741823)) || lpad(to_hex((random() * 4294967295)::bigint), 8, '0'))::uuid
-        from (select (extract(epoch from clock_timestamp()) * 1000000)::bigint us, nextval('${s}.id_counter') counter offset 0) t
-      $$
-    $fn$;
-  end if;
-end $do$;
-
--- The smallest id of a moment: the bound of a partition, or of a look-up by time.
-create function ${s}.id_floor(t timestamptz) returns uuid language sql immutable strict as
-$$ select (lpad(to_hex((extract(epoch from t) * 1000)::bigint), 12, '0') || '00000000000000000000')::uuid $$;
-
--- A delivery's id follows from its event, endpoint and generation, with the event's time in front, to the 0.25 µs that its id
--- tells: it falls into the partition of the event's time, an event's deliveries lie side by side, and the primary key makes
--- "once per endpoint" true whatever is repeated.
--- Not strict, and with every cast written out: otherwise it is not inlined, which costs 6 µs for each delivery.
-create function ${s}.delivery_id(event uuid, endpoint int, generation int) returns uuid language sql immutable as
-$$ select (substr(event::text, 1, 14) || '8' || substr(event::text, 16, 3)
-     || substr(md5(event::text || ':' || endpoint::text || ':' || generation::text), 17))::uuid $$;
-
--- The deliveries of an event are among those whose ids lie between these two.
-create function ${s}.first_delivery_id(event uuid) returns uuid language sql immutable as
-$$ select (substr(event::text, 1, 14) || '8' || substr(event::text, 16, 3) || '-0000-000000000000')::uuid $$;
-create function ${s}.last_delivery_id(event uuid) returns uuid language sql immutable as
-$$ select (substr(event::text, 1, 14) || '8' || substr(event::text, 16, 3) || '-ffff-ffffffffffff')::uuid $$;
-
--- 'a.b.c' → {a.b.c, a.b.*, a.*, *}: the patterns by which an event type can be subscribed to.
-create function ${s}.patterns(type text) returns text[] language sql immutable strict as
-$$ select array_append(array_agg(p order by length(p) desc), '*') from (
-     select type p union all
-     select array_to_string((string_to_array(type, '.'))[1:i], '.') || '.*'
-       from generate_series(1, array_length(string_to_array(type, '.'), 1) - 1) i) x $$;
-`
 }
 
 function configuration(s: string): string {
@@ -342,35 +287,9 @@ end $$;
 
 function partitions(s: string): string {
   return /* sql */ `
--- Weekly partitions of the logs, made ahead. LIKE + ATTACH waits for no emitter (CREATE … PARTITION OF does).
--- Its lock_timeout: attaching must never make a host's transaction wait for long.
-create function ${s}.make_partitions(p_from timestamptz, p_until timestamptz) returns int language plpgsql
-  set lock_timeout = '200ms' as $$
-declare
-  week timestamptz := date_trunc('week', p_from at time zone 'UTC') at time zone 'UTC';
-  parent text;
-  part text;
-  made int := 0;
-begin
-  while week < p_until loop
-    foreach parent in array array['events', 'deliveries', 'attempts'] loop
-      part := parent || '_' || to_char(week at time zone 'UTC', 'YYYYMMDD');
-      if to_regclass('${s}.' || part) is null then
-        execute format('create table ${s}.%I (like ${s}.%I including all)', part, parent);
-        execute format('alter table ${s}.%I attach partition ${s}.%I for values from (%L) to (%L)',
-          parent, part, ${s}.id_floor(week), ${s}.id_floor(week + interval '7 days'));
-        made := made + 1;
-      end if;
-    end loop;
-    week := week + interval '7 days';
-  end loop;
-  return made;
-end $$;
-
--- The net: a missing partition never fails a host's insert.
+-- The net: a missing partition never fails a host's insert. Those of weeks are made by 0006.
 create table ${s}.events_default partition of ${s}.events default;
 create table ${s}.deliveries_default partition of ${s}.deliveries default;
 create table ${s}.attempts_default partition of ${s}.attempts default;
-select ${s}.make_partitions(clock_timestamp(), clock_timestamp() + interval '37 days');
 `
 }

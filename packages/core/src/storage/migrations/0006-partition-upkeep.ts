@@ -60,7 +60,7 @@ function ahead(s: string): string {
 -- Weekly partitions from one time to another. LIKE + ATTACH waits for no emitter. ATTACH locks the DEFAULT partition and reads
 -- it through; while that holds rows, emitters may be writing there, so it needs the guard below. Answers how many it made, or
 -- -1 where some wait for the guard.
-create or replace function ${s}.make_partitions(p_from timestamptz, p_until timestamptz) returns int ${settings} as $$
+create function ${s}.make_partitions(p_from timestamptz, p_until timestamptz) returns int ${settings} as $$
 declare
   week timestamptz := date_trunc('week', p_from at time zone 'UTC') at time zone 'UTC';
   l record;
@@ -305,5 +305,7 @@ function rights(s: string): string {
 revoke execute on function ${s}.make_partitions(timestamptz, timestamptz), ${s}.guard_default(timestamptz, timestamptz),
   ${s}.validate_guard(), ${s}.unguard_default(), ${s}.move_strays(text),
   ${s}.trim_week(timestamptz, interval, interval, interval), ${s}.drop_week(text, timestamptz) from public;
+
+select ${s}.make_partitions(clock_timestamp(), clock_timestamp() + interval '37 days');
 `
 }

@@ -46,22 +46,6 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   from held h cross join next order by h.old desc
 $$;
 
--- The oldest event that the dispatcher has not worked off: in the gaps of its last look, or beyond it; in a window that it is
--- in the middle of, beyond the page.
-create function ${s}.oldest_undispatched() returns timestamptz language sql stable set search_path = pg_catalog, pg_temp as $$
-  with pos as (select d.* from ${s}.dispatches d order by d.n desc limit 1)
-  select min(${s}.id_time(x.id)) from pos cross join lateral (
-    select e.id from pg_snapshot_xip(pos.snap) y cross join lateral (
-      select e.id from ${s}.events e where (e.xid, e.id) >= (y, '00000000-0000-0000-0000-000000000000')
-        and (e.xid, e.id) <= (y, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
-        and (pos.key_xid is null or (e.xid, e.id) > (pos.key_xid, pos.key_id)) order by e.xid, e.id limit 1) e
-    union all
-    (select e.id from ${s}.events e
-      where (e.xid, e.id) > (greatest(pg_snapshot_xmax(pos.snap), pos.key_xid),
-        case when pos.key_xid >= pg_snapshot_xmax(pos.snap) then pos.key_id else '00000000-0000-0000-0000-000000000000' end)
-      order by e.xid, e.id limit 1)) x
-$$;
-
 -- The oldest delivery that may be attempted now and is not: of a page that a lane has not recorded yet, of an endpoint that is
 -- behind, or a retry that is due. What is held by its endpoint does not count.
 create function ${s}.oldest_due() returns timestamptz language sql stable set search_path = pg_catalog, pg_temp as $$

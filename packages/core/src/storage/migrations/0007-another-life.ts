@@ -1,9 +1,9 @@
 /**
- * What makes a database that moved go on as if it had not: who may work here at all (`refusal`), which life it is (`life`),
- * and sequences above what exists. `0007-left-over.ts` is the dispatcher's part of it.
+ * What makes a database that moved go on as if it had not: who may work here at all (`refusal`), and sequences above
+ * what exists. `0007-left-over.ts` is the dispatcher's part of it.
  */
 export function anotherLife(s: string): string {
-  return `${columns(s)}${life(s)}${sequences(s)}${mayWork(s)}`
+  return `${columns(s)}${sequences(s)}${mayWork(s)}`
 }
 
 function columns(s: string): string {
@@ -24,29 +24,6 @@ alter table ${s}.dispatches add column foreign_xid xid8;
 alter table ${s}.dispatches add column floor uuid;
 -- Where the life before had come to, as long as what it had left over is being dispatched.
 alter table ${s}.dispatches add column rest json;
-`
-}
-
-function life(s: string): string {
-  return /* sql */ `
--- System identifier and timeline: a new cluster has another identifier, a promoted standby another timeline. Where a managed
--- Postgres refuses to tell, '?' stands for that part and changes nothing by itself.
--- 6 µs, measured, of which the file pg_control is 4: so everybody may ask each time, whatever pooler lies in between.
-create or replace function ${s}.life() returns text language plpgsql stable set search_path = pg_catalog, pg_temp as $$
-declare
-  cluster text := '?';
-  timeline text := '?';
-begin
-  begin
-    cluster := (select c.system_identifier::text from pg_control_system() c);
-  exception when others then null;
-  end;
-  begin
-    timeline := substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8);
-  exception when others then null;
-  end;
-  return cluster || '/' || timeline;
-end $$;
 `
 }
 

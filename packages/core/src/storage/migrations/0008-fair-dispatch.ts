@@ -1,8 +1,9 @@
 /**
- * The dispatcher's step of 0002 again, for a database that may have moved, and fair between accounts. It knows the name of the
+ * The dispatcher's step: finds what was committed since the last look, matches subscriptions, and appends deliveries and one row of
+ * `dispatches`. One statement for the caller, so nothing of it is left half done when a process freezes. It knows the name of the
  * installation that asks; looks whether its position is of this life, and where it is not, dispatches first what was left over.
  *
- * In the ordinary case a page is what it was: a thousand events, or two thousand matches, in the order of their commits. Where a
+ * In the ordinary case a page is a thousand events, or two thousand matches, in the order of their commits. Where a
  * page is full and an account has more than a tenth of it, what it has beyond that is put into `turns`, and as long as something
  * waits there a page has two halves: events of accounts that nothing waits of, as they are found; and the chunks whose turn it
  * is. What is found of accounts that wait joins their chunks, so that each account's events keep their order; this is quick, so
@@ -10,7 +11,6 @@
  */
 export function fairDispatch(s: string, lockKey: string): string {
   return /* sql */ `
-drop function ${s}.dispatch(int, int);
 create function ${s}.dispatch(p_max_events int, p_max_matches int, p_installation text default null)
 returns table (n bigint, events int, deliveries int, commands int, more boolean) language plpgsql
 set search_path = pg_catalog, pg_temp as $$

@@ -177,8 +177,9 @@ $$;
 
 function storageStats(s: string): string {
   return /* sql */ `
--- As in 0006, but for transaction ids that copied rows may have; and of what waits for its turn.
-create or replace function ${s}.oldest_undispatched() returns timestamptz language sql stable set search_path = pg_catalog, pg_temp as $$
+-- The oldest event that the dispatcher has not worked off: in the gaps of its last look, or beyond it; in a window that it is
+-- in the middle of, beyond the page; or of what waits for its turn. But for transaction ids that copied rows may have.
+create function ${s}.oldest_undispatched() returns timestamptz language sql stable set search_path = pg_catalog, pg_temp as $$
   with pos as (select d.* from ${s}.dispatches d order by d.n desc limit 1)
   select min(${s}.id_time(x.id)) from pos cross join lateral (
     select e.id from pg_snapshot_xip(pos.snap) y cross join lateral (
