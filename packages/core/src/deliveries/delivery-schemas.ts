@@ -50,7 +50,7 @@ const outcomeMembers = {
         .describe('To the byte; null in older attempts where those of newer ones fill 2 MiB already.'),
     })
     .nullable()
-    .describe('Null where nothing was sent.'),
+    .describe('Null where nothing was sent, or where this process has no key for the secret that signed it.'),
   response: z
     .object({
       headers: z.record(z.string(), z.string()),
