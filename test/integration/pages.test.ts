@@ -17,7 +17,7 @@ const API = 'test/contract/api-docs.test.ts'
 const NETWORK = 'test/integration/network-examples.test.ts'
 const OPERATORS = 'test/integration/operator-guides.test.ts'
 const PARTITIONS = 'test/integration/partition-upkeep.test.ts'
-const TESTING = 'test/integration/testing-guide.test.ts'
+const TESTING = 'test/integration/testing-guide.slow.test.ts'
 const LAYERS = 'test/integration/emit-data-layers-docs.test.ts'
 const MOVING = 'test/chaos/moving-house.slow.test.ts'
 
