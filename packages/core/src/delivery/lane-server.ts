@@ -84,6 +84,7 @@ export class LaneServer implements LaneHolder {
       loops,
       logger,
       onReady: (state) => this.#sender.ready(state),
+      hasEnough: () => this.#sender.hasEnough,
       onUnreadable: ({ id, account, cause }) => {
         const endpointId = toPublicId('ep', id)
         logger.error('posthaste: an endpoint is paused, its secrets cannot be read', {

@@ -1,5 +1,5 @@
 /** What changes, or fails, while it is read. */
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { Loops } from '../background-loop.ts'
 import { systemClock } from '../clock.ts'
 import { silentLogger } from '../logger.ts'
@@ -35,7 +35,7 @@ type Reader = ReadAheadOptions['reader']
 const NOTHING = { rows: [], cut: false }
 
 /** `load` answers what the test says, when it says so. */
-function start(reader: Partial<Reader> = {}) {
+function start(reader: Partial<Reader> = {}, enough = false) {
   const served = new ServedLanes(systemClock)
   let fill: () => Promise<number> = async () => 0
   let answer: (version: number) => void = () => {}
@@ -62,6 +62,7 @@ function start(reader: Partial<Reader> = {}) {
     onReady() {},
     onUnreadable() {},
     onConfig() {},
+    hasEnough: () => enough,
   })
   readAhead.start()
   const state = served.open(ENDPOINT, 1, '00000000-0000-0000-0000-000000000000')
@@ -199,4 +200,46 @@ test('while one part of a reading has failed and another goes on, nothing is rea
   expect(await failed).toBe('connection lost')
   await tries
   expect([reads, state.fresh.length]).toEqual([1, 1])
+})
+
+describe('while what is queued is at its bound', () => {
+  const rowOf = (endpoint: number, n: number) => ({
+    endpoint,
+    id: `01900000-0000-8000-8000-${String(endpoint * 10_000 + n).padStart(12, '0')}`,
+    seq: n,
+    eventId: '01900000-0000-7000-8000-000000000001',
+    type: 'test.happened',
+    dataText: '{}',
+    occurredAtMs: 0,
+    envelope: 0 as const,
+  })
+
+  /** Two thousand rows of one endpoint are queued; then another one has something to read. */
+  async function readTwo(enough: boolean): Promise<number[]> {
+    const asked: number[] = []
+    const read: Reader['read'] = async (requests) => {
+      asked.push(...requests.map(({ endpoint }) => endpoint))
+      const first = requests.some(({ endpoint }) => endpoint === ENDPOINT)
+      return { rows: first ? Array.from({ length: 2_000 }, (_, n) => rowOf(ENDPOINT, n + 1)) : [], cut: false }
+    }
+    const { served, readAhead, state, fill, answer } = start({ read }, enough)
+    state.wake(2_000, '00000000-0000-0000-0000-000000000000', null, 0)
+    const reading = fill()
+    answer(1)
+    await reading
+    const other = served.open(ENDPOINT + 1, 1, '00000000-0000-0000-0000-000000000000')
+    other.wake(1, '00000000-0000-0000-0000-000000000000', null, 0)
+    other.config = state.config
+    readAhead.feed(other)
+    await fill()
+    return asked
+  }
+
+  test('nothing more is read where there is enough to send', async () => {
+    expect(await readTwo(true)).toEqual([ENDPOINT])
+  })
+
+  test('where there is not, whoever has nothing queued is read all the same', async () => {
+    expect(await readTwo(false)).toEqual([ENDPOINT, ENDPOINT + 1])
+  })
 })

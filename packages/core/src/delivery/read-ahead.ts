@@ -19,6 +19,8 @@ export interface ReadAheadOptions {
   onUnreadable(endpoint: EndpointUnreadable): void
   /** A configuration was read. */
   onConfig(state: EndpointState): void
+  /** There is enough to send, of endpoints that may send, for a while. */
+  hasEnough(): boolean
 }
 
 const ENDPOINTS_PER_READ = 1_000
@@ -31,9 +33,9 @@ const BYTES_PER_READ = 8_000_000
 const MOST_QUEUED_ROWS = 2_000
 const MOST_QUEUED_CHARACTERS = 16_000_000
 /**
- * Rows of endpoints that may not send now (backed off, limited, asked to wait) stay queued. Beyond the bounds above whoever has
- * nothing queued is read all the same, a little at a time, up to this many times as much: else a few hundred such endpoints
- * would hold up all others.
+ * Rows of endpoints that may not send now (backed off, limited, asked to wait) stay queued. Beyond the bounds above, where too little
+ * is left for those that may, whoever has nothing queued is read all the same, a little at a time, up to this many times as much:
+ * else a few hundred such endpoints would hold up all others.
  */
 const BEYOND = 10
 const ROWS_BEYOND = 8
@@ -78,7 +80,7 @@ export class ReadAhead {
     this.#queuedCharacters -= characters
     if (state.queued * 2 <= state.readAhead) this.feed(state)
     if (this.#hungry.size === 0) return
-    if (this.#queuedRows * 2 < MOST_QUEUED_ROWS || (state.queued === 0 && this.#hungry.has(state))) this.#loop?.wake()
+    if (this.#queuedRows * 2 < MOST_QUEUED_ROWS || !this.#o.hasEnough()) this.#loop?.wake()
   }
 
   #isFull(times: number): boolean {
@@ -149,6 +151,7 @@ export class ReadAhead {
     const { served, configs, clock } = this.#o
     if (this.#hungry.size === 0 || this.#isFull(BEYOND)) return ASLEEP_MS
     const full = this.#isFull(1)
+    if (full && this.#o.hasEnough()) return ASLEEP_MS
     const epoch = served.epoch
     const chosen: EndpointState[] = []
     for (const state of this.#hungry) {

@@ -149,3 +149,20 @@ test('a worker with one slot uses it', () => {
   slots.ended(one, 10, 10)
   expect(slots.hasRoom(slots.standingOf(two))).toBe(true)
 })
+
+test('those that were never heard of are answering for as long as one of them did a moment ago', () => {
+  const slots = new SendSlots(SLOTS)
+  const [first, second] = endpoints(2) as [EndpointState, EndpointState]
+  for (const state of [first, second]) slots.began(state, 0)
+  expect(slots.unprovenAreAnswering(10)).toBe(false)
+  slots.ended(first, 20, 20)
+  expect(slots.unprovenAreAnswering(319)).toBe(true)
+  expect(slots.unprovenAreAnswering(320)).toBe(false)
+  // What one that is known answers says nothing of those that are not.
+  slots.ended(second, 400, 400)
+  slots.began(second, 400)
+  slots.began(second, 400)
+  slots.ended(second, 100, 500)
+  slots.ended(second, 500, 900)
+  expect(slots.unprovenAreAnswering(901)).toBe(false)
+})

@@ -44,6 +44,8 @@ export class SendSlots {
   #flights = 0
   #quiet = 0
   #unproven = 0
+  /** When an endpoint that had not answered yet last did; monotonic ms. */
+  #provenAt = Number.NEGATIVE_INFINITY
 
   /** @param slots sends under way at once, over all endpoints */
   constructor(slots: number) {
@@ -91,6 +93,7 @@ export class SendSlots {
     else this.#slow.delete(state)
     const run = this.#runs.get(state)
     if (run === undefined) return
+    if (!run.answered) this.#provenAt = nowMs
     this.#change(run, () => {
       run.flights--
       run.credits = Math.min(MOST_CREDITS, run.credits + CREDITS_PER_ANSWER)
@@ -99,6 +102,11 @@ export class SendSlots {
       run.quiet = tookMs > SLOW_AFTER_MS
     })
     if (run.flights === 0) this.#runs.delete(state)
+  }
+
+  /** Endpoints that had not answered yet are answering: those that wait behind them get their turn soon. */
+  unprovenAreAnswering(nowMs: number): boolean {
+    return nowMs - this.#provenAt < SILENT_AFTER_MS
   }
 
   /** Looks who has fallen silent. Answers who has just been found to be slow. */

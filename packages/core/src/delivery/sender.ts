@@ -26,6 +26,8 @@ export interface SenderOptions {
 }
 
 const TICK_MS = 50
+/** With so many endpoints that may send, for each send under way at once, there is enough to send for a while. */
+const ENOUGH_READY = 2
 /** How soon to look again where the lease did not cover a send. */
 const LEASE_PAUSE_MS = 250
 /** How soon to look again at the latest where this host's own way out was down: it may work again. */
@@ -90,6 +92,13 @@ export class Sender {
   /** Resolves when every send under way at this moment has ended. */
   async landed(): Promise<void> {
     await Promise.all(this.#flights.values())
+  }
+
+  /** So many endpoints have something to send, and get their turn soon, that nothing more need be read for them. */
+  get hasEnough(): boolean {
+    const { proven, unproven } = this.#ready
+    const soon = this.#slots.unprovenAreAnswering(this.#o.clock.monotonic()) ? unproven.length : 0
+    return proven.length + soon >= this.#o.concurrency * ENOUGH_READY
   }
 
   /** Something of this endpoint may be sendable. */
