@@ -37,6 +37,7 @@ const { values, positionals } = parseArgs({
     only: { type: 'string' },
     profile: { type: 'boolean', default: false },
     'log-statements': { type: 'boolean', default: false },
+    'worker-flags': { type: 'string', default: '' },
     help: { type: 'boolean', default: false },
   },
 })
@@ -54,6 +55,7 @@ const usage = [
   '  --durable         fsync and full_page_writes on',
   '  --only TEXT       only the cases of drain or storage whose name begins so: --only "1,000 ×"',
   '  --profile         CPU profiles of the workers, into .tmp/bench-profiles',
+  '  --worker-flags F  options of node for the workers of drain, workers and backlog: --worker-flags "--max-old-space-size=192"',
   '  --log-statements  auto_explain of statements over 0.2 ms, into .tmp/bench-statements.log (slow)',
 ].join('\n')
 
@@ -79,6 +81,7 @@ const profileFolder = values.profile ? join(checkout, '.tmp', 'bench-profiles') 
 if (profileFolder !== null) mkdirSync(profileFolder, { recursive: true })
 
 await buildProcesses()
+const workerFlags = values['worker-flags'].split(' ').filter(Boolean)
 const postgres = await startBenchPostgres(values.durable, values['log-statements'])
 const machine = {
   cpu: cpus()[0]?.model ?? 'unknown',
@@ -101,7 +104,7 @@ const folder = join(import.meta.dirname, 'results')
 mkdirSync(folder, { recursive: true })
 const file = join(folder, `${startedAt.replaceAll(/[:.]/g, '-')}.json`)
 function write(complete: boolean): void {
-  const report = { startedAt, complete, machine, rounds, quick: values.quick, results, failures }
+  const report = { startedAt, complete, machine, workerFlags, rounds, quick: values.quick, results, failures }
   writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`)
 }
 try {
@@ -115,6 +118,7 @@ try {
       full: values.full,
       only: values.only ?? null,
       profileFolder,
+      workerFlags,
       windowSeconds,
       save: (data) => {
         results[scenario.name] = data

@@ -184,10 +184,10 @@ async function runWorker(
     const expected = await emitInAdvance(emitter, shape.endpoints, total)
     await emitter.stop()
     await receiver.call.reset()
-    const worker = await startChild<HostApplication>(
-      new URL('../processes/host-application.ts', import.meta.url),
-      profileOptions(context, `worker ${name}`),
-    )
+    const worker = await startChild<HostApplication>(new URL('../processes/host-application.ts', import.meta.url), [
+      ...context.workerFlags,
+      ...profileOptions(context, `worker ${name}`),
+    ])
     try {
       await worker.call.configure({ url: database.url })
       const usage = () => ({

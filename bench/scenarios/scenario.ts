@@ -15,6 +15,8 @@ export interface BenchContext {
   only: string | null
   /** Where CPU profiles of workers go; null for none. */
   profileFolder: string | null
+  /** Options of node for worker processes. */
+  workerFlags: readonly string[]
   /** Of storage: how long each window is. Null: its own choice. */
   windowSeconds: number | null
   /** Writes what is measured so far, so that a run that is ended early leaves it behind. */

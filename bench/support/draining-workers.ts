@@ -33,7 +33,8 @@ export interface DrainingOptions {
 export async function drainTogether(options: DrainingOptions): Promise<Draining> {
   const { context, receiver, url, workers, count, timeoutMs, settled } = options
   const file = new URL('../processes/host-application.ts', import.meta.url)
-  const children = await Promise.all(Array.from({ length: workers }, () => startChild<HostApplication>(file)))
+  const start = () => startChild<HostApplication>(file, context.workerFlags)
+  const children = await Promise.all(Array.from({ length: workers }, start))
   try {
     for (const child of children) await child.call.configure({ url })
     await receiver.reset()
