@@ -67,6 +67,30 @@ describe('what is recorded', () => {
   })
 })
 
+describe('beginning anew at a backlogs row', () => {
+  test('drops what waits before something that was asked for by hand, out of its turn, and is recorded', () => {
+    const endpoint = state()
+    const { seen, mark } = work()
+    endpoint.wake(3, OLDEST, mark, 0)
+    for (const seq of [1, 2, 3]) endpoint.addFresh(row(seq))
+    const asked = endpoint.takeOut('d3')
+    if (asked === null || asked === 'under way') throw new Error('it was not queued')
+    endpoint.inFlight++
+    endpoint.unreadQueued()
+    expect(endpoint.underWay).toBe(true)
+    endpoint.inFlight--
+    endpoint.settle(asked)
+    // Nothing of it is sent before it begins anew, so what waits must not keep it from that.
+    endpoint.rewinding = true
+    expect(endpoint.underWay).toBe(false)
+    expect(endpoint.rewind(0, OLDEST).map(({ seq }) => seq)).toEqual([1, 2])
+    expect([endpoint.queued, endpoint.cursor, endpoint.rewinding, endpoint.unread]).toEqual([0, 0, false, true])
+    expect(seen.done).toBe(true)
+    endpoint.addFresh(row(1))
+    expect(endpoint.take(0, 0)?.seq).toBe(1)
+  })
+})
+
 describe('forgetting what was read', () => {
   test('goes back to the first that was not begun, and keeps what is under way', () => {
     const endpoint = state()

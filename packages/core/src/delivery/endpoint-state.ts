@@ -425,15 +425,22 @@ export class EndpointState {
 
   /** Something of it was begun and is not recorded. */
   get underWay(): boolean {
-    return this.inFlight > 0 || this.unwritten > 0 || this.#open.length > 0
+    return this.inFlight > 0 || this.unwritten > 0
   }
 
-  /** Begins at a `backlogs` row, which stands for everything beyond its cursor. Only while nothing is under way. */
-  rewind(cursor: number, oldest: string): void {
+  /**
+   * Begins at a `backlogs` row, which stands for everything beyond its cursor. Only while nothing is under way. Answers what was
+   * queued: `unreadQueued` leaves what lies before something that was begun out of its turn.
+   */
+  rewind(cursor: number, oldest: string): DeliveryItem[] {
     this.rewinding = false
+    const dropped = this.unreadQueued().concat([...this.fresh])
+    this.fresh.clear()
+    this.#open.clear()
     if (!this.unread || oldest < this.oldest) this.oldest = oldest
     this.cursor = cursor
     this.coverMarks(oldest)
+    return dropped
   }
 
   /** The age of the oldest wake-up whose work is not recorded, in ms; 0 without one. */

@@ -86,8 +86,13 @@ export class LaneFollower {
       for (const { lane, position } of taken) served.addLane(lane, position, newest.seq)
       try {
         const seqs = await wakes.seqAt(lanes.map((lane) => this.#readThrough(lane)))
-        for (const backlog of backlogs)
-          this.#openBacklog(backlog, seqs.get(this.#readThrough(laneOf(backlog.endpoint)))!)
+        for (const backlog of backlogs) {
+          const { endpoint } = backlog
+          if (this.#openBacklog(backlog, seqs.get(this.#readThrough(laneOf(endpoint)))!)) continue
+          // Something of it that was asked for by hand has begun meanwhile: it is looked at again, as after a resume.
+          this.#resume.add(endpoint)
+          this.#stale.add(endpoint)
+        }
         const adopted = new Set(lanes)
         let from = Math.min(...taken.map(({ position }) => position))
         while (from < readN) {
@@ -206,9 +211,15 @@ export class LaneFollower {
       state.rewinding = true
       return false
     }
-    state.rewind(cursor, oldest)
-    state.checkThrough = Math.max(state.checkThrough, served.lanes.get(state.lane)?.checkThrough ?? 0, throughSeq)
-    state.wake(Math.max(throughSeq, state.target), oldest, null, 0)
+    const { target } = state
+    readAhead.rewind(state, cursor, oldest)
+    state.checkThrough = Math.max(
+      state.checkThrough,
+      served.lanes.get(state.lane)?.checkThrough ?? 0,
+      throughSeq,
+      target,
+    )
+    state.wake(Math.max(throughSeq, target), oldest, null, 0)
     readAhead.hasRetries(state)
     return true
   }

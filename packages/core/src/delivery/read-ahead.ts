@@ -116,7 +116,16 @@ export class ReadAhead {
 
   /** Forgets what was read ahead of an endpoint. */
   unread(state: EndpointState): void {
-    for (const item of state.unreadQueued()) {
+    this.#dropped(state.unreadQueued())
+  }
+
+  /** Begins an endpoint anew at its `backlogs` row. Only while nothing of it is under way. */
+  rewind(state: EndpointState, cursor: number, oldest: string): void {
+    this.#dropped(state.rewind(cursor, oldest))
+  }
+
+  #dropped(items: readonly DeliveryItem[]): void {
+    for (const item of items) {
       this.#queuedRows--
       this.#queuedCharacters -= item.dataText.length
     }
