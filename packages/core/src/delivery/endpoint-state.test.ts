@@ -91,6 +91,46 @@ describe('beginning anew at a backlogs row', () => {
   })
 })
 
+describe('what was to be sent again at once, and was given back', () => {
+  /** The first of three is sent, to be sent again at once, and then not sent; what is queued is forgotten. */
+  function givenBack(fifo: boolean) {
+    const endpoint = state({ fifo })
+    const { seen, mark } = work()
+    endpoint.wake(3, OLDEST, mark, 0)
+    for (const seq of [1, 2, 3]) endpoint.addFresh(row(seq))
+    const first = endpoint.take(0, 0)!
+    first.number = 2
+    first.retryStep = 0
+    endpoint.holdRetry(first)
+    endpoint.inFlight--
+    endpoint.putBack(first)
+    endpoint.unreadQueued()
+    return { endpoint, seen }
+  }
+  const retryOf = (seq: number) => ({ ...row(seq), number: 2, step: 0, due: '2026-11-28' })
+
+  test('holds what is behind it in a fifo endpoint, until it was read again and is final', () => {
+    const { endpoint } = givenBack(true)
+    for (const seq of [2, 3]) endpoint.addFresh(row(seq))
+    expect(endpoint.take(0, 0)).toBeNull()
+    endpoint.addRetry(retryOf(1))
+    const again = endpoint.take(0, 0)!
+    expect(again.id).toBe('d1')
+    endpoint.inFlight--
+    endpoint.settleFifo(again, false)
+    endpoint.settle(again)
+    expect(endpoint.take(0, 0)?.id).toBe('d2')
+  })
+
+  test('is recorded when what was read from its row is', () => {
+    const { endpoint, seen } = givenBack(false)
+    for (const seq of [2, 3]) endpoint.settle(endpoint.addFresh(row(seq))!)
+    expect([endpoint.recordedThrough, seen.done]).toEqual([0, false])
+    endpoint.settle(endpoint.addRetry(retryOf(1))!)
+    expect([endpoint.recordedThrough, seen.done]).toEqual([3, true])
+  })
+})
+
 describe('forgetting what was read', () => {
   test('goes back to the first that was not begun, and keeps what is under way', () => {
     const endpoint = state()

@@ -84,6 +84,8 @@ export class EndpointState {
   // Most endpoints never need these collections, and there may be 50,000 endpoints: each is made when it is needed.
   /** Ids of retries that are queued or under way: they are still in the table and must not be read twice. */
   #retrying: Set<string> | null = null
+  /** Ids of what is in `#open`, was given back to its row in `retries`, and ends as what is read from there. */
+  #comesBack: Set<string> | null = null
   /** What somebody asked for and is under way, by delivery. */
   #manual: Map<string, DeliveryItem> | null = null
   /** Retries are read beyond this. Null: nothing of it that is due is unread, so the first that is heard of says where to begin. */
@@ -297,9 +299,13 @@ export class EndpointState {
     else this.retries.unshift(item)
   }
 
-  /** It has a row in `retries` and goes on in memory all the same: that row is not for reading. */
+  /**
+   * It has a row in `retries` and goes on in memory all the same: that row is not for reading. Of a fifo endpoint it holds what is
+   * behind it, since it may yet have to be read from there.
+   */
   holdRetry(item: DeliveryItem): void {
     this.#hold(item.id)
+    if (this.config?.fifo) this.settleFifo(item, true)
   }
 
   /** Of a fifo endpoint: what fails holds what is behind it until it is final. */
@@ -355,6 +361,7 @@ export class EndpointState {
   /** Its attempt and what follows from it are written. */
   settle(item: DeliveryItem): void {
     item.recorded = true
+    if (this.#comesBack?.delete(item.id)) for (const open of this.#open) if (open.id === item.id) open.recorded = true
     this.#retrying?.delete(item.id)
     if (this.#reading) {
       this.#settledMeanwhile ??= new Map()
@@ -416,7 +423,12 @@ export class EndpointState {
       this.cursor = item.seq - 1
       dropped.push(item)
     }
-    for (const item of this.retries) this.#retrying?.delete(item.id)
+    const open = this.retries.length > 0 ? new Set(this.#open) : null
+    for (const item of this.retries) {
+      this.#retrying?.delete(item.id)
+      // It was to be sent again at once, and was not: its row in `retries` brings it back, as another item.
+      if (open?.has(item)) this.#comesBack = (this.#comesBack ?? new Set()).add(item.id)
+    }
     if (this.retries.length > 0) this.retriesWaiting = true
     this.retries.clear()
     this.retryKey = RETRIES_FROM_START

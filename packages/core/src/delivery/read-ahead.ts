@@ -112,6 +112,8 @@ export class ReadAhead {
     item.endpoint.putBack(item)
     this.#queuedRows++
     this.#queuedCharacters += item.dataText.length
+    // Switched off meanwhile: it lives in its backlogs row alone.
+    if (!item.endpoint.serving) this.unread(item.endpoint)
   }
 
   /** Forgets what was read ahead of an endpoint. */
