@@ -96,7 +96,8 @@ export class ManualRetries {
     const asked = this.#underWay.get(item)
     this.#underWay.delete(item)
     item.endpoint.endManual(item)
-    if (item.manual?.retryAtMs != null) this.#o.readAhead.rereadRetries(item.endpoint)
+    // Its row in `retries` was passed over while this was under way: the schedule's, or the one that it was to be sent again from.
+    if (item.manual?.retryAtMs != null || item.retryStep !== null) this.#o.readAhead.rereadRetries(item.endpoint)
     if (asked !== undefined) this.#waiting.push(asked)
   }
 
