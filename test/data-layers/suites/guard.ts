@@ -211,6 +211,8 @@ export function describeGuard(singleUse: readonly DataLayer[], host: () => Host)
       // The client may not yet have heard where it stands; then the server says so.
       const code = expect.stringMatching(/^(INVALID_TRANSACTION|25P02)$/)
       await expect(emit(client, 2)).rejects.toMatchObject({ code })
+      // Answered only after what the server says at the end of the one before: by then the client has heard.
+      await expect(client.query('select 1')).rejects.toThrow()
       await expect(emit(client, 2)).rejects.toEqual(INVALID)
       await client.query('rollback to s')
       await emit(client, 3)
