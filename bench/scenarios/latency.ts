@@ -8,7 +8,7 @@ import type { EmittedAt, HostApplication, SteadyLoad } from '../processes/host-a
 import type { OtherQueue } from '../processes/other-queue.ts'
 import type { Receiver } from '../processes/receiver.ts'
 import { type Child, startChild } from '../support/child-process.ts'
-import { createBenchWebhooks, seedEndpoints } from '../support/installation.ts'
+import { CONVERSIONS_TABLE, createBenchWebhooks, seedEndpoints } from '../support/installation.ts'
 import { cpuSeconds } from '../support/process-usage.ts'
 import { median, percentile } from '../support/statistics.ts'
 import { formatTable } from '../support/table.ts'
@@ -137,9 +137,6 @@ function steadyLoad(context: BenchContext): SteadyLoad {
   }
 }
 
-const CONVERSIONS = `create table conversions (id bigint generated always as identity primary key, affiliate_id int not null,
-  order_id int not null, amount numeric(12, 2) not null, created_at timestamptz not null default now())`
-
 async function runOurs(running: Running): Promise<void> {
   const { context, port, round } = running
   const database = await context.postgres.createDatabase()
@@ -150,7 +147,7 @@ async function runOurs(running: Running): Promise<void> {
   const other = await startChild<HostApplication>(file)
   try {
     await setup.migrate()
-    await sql.unsafe(CONVERSIONS)
+    await sql.unsafe(CONVERSIONS_TABLE)
     await seedEndpoints(sql, port, STEADY_ENDPOINTS)
     await worker.call.configure({ url: database.url })
     await other.call.configure({ url: database.url })
@@ -159,11 +156,12 @@ async function runOurs(running: Running): Promise<void> {
     await worker.call.start()
     await sleep(2_000)
 
-    const now = { count: context.quick ? 20 : 100, pauseMs: 150, endpoint: 1 }
-    for (const [where, emitter] of [
+    const emitters = [
       ['in the worker process', worker],
       ['in another process', other],
-    ] as const) {
+    ] as const
+    const now = { count: context.quick ? 20 : 100, pauseMs: 150, endpoint: 1 }
+    for (const [where, emitter] of emitters) {
       await measure(running, {
         name: `idle, emitted ${where}`,
         workerPid: worker.pid,
@@ -171,10 +169,7 @@ async function runOurs(running: Running): Promise<void> {
         emitCpuPerThousand: null,
       })
     }
-    for (const [where, emitter] of [
-      ['in the worker process', worker],
-      ['in another process', other],
-    ] as const) {
+    for (const [where, emitter] of emitters) {
       await measure(running, {
         name: `${PER_SECOND}/s to ${STEADY_ENDPOINTS.toLocaleString('en')}, ${where}`,
         workerPid: worker.pid,
@@ -202,7 +197,7 @@ async function runJobs(running: Running): Promise<void> {
     const file = new URL('../processes/other-queue.ts', import.meta.url)
     const [worker, host] = [await startChild<OtherQueue>(file), await startChild<OtherQueue>(file)]
     try {
-      await sql.unsafe(CONVERSIONS)
+      await sql.unsafe(CONVERSIONS_TABLE)
       const options = { url: database.url, kind: 'graphile-worker' as const, port, fast }
       await worker.call.configure({ ...options, migrate: true })
       await host.call.configure({ ...options, migrate: false })

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
 import type { Receiver } from '../processes/receiver.ts'
 import { type Child, startChild } from '../support/child-process.ts'
+import { CONVERSIONS_TABLE } from '../support/installation.ts'
 import { type Contender, type Engine, startContender } from '../support/queue-contenders.ts'
 import { percentile } from '../support/statistics.ts'
 import { formatTable } from '../support/table.ts'
@@ -117,8 +118,7 @@ async function runOne(
   let contender: Contender | null = null
   try {
     const port = await receiver.call.listen()
-    await sql.unsafe(`create table conversions (id bigint generated always as identity primary key, affiliate_id int not null,
-      order_id int not null, amount numeric(12, 2) not null, created_at timestamptz not null default now())`)
+    await sql.unsafe(CONVERSIONS_TABLE)
     contender = await startContender(engine, database, port, ENDPOINTS)
     const held = await holding.reserve()
     await held.unsafe(holder === 'snapshot' ? 'begin isolation level repeatable read' : 'begin')

@@ -9,6 +9,10 @@ import { EVENT_TYPE, sampleData } from './sample-event.ts'
 
 const SECRET_KEYS = { current: 'bench', keys: { bench: Buffer.alloc(32, 7).toString('base64') } }
 
+/** The business row that a host's transaction writes beside its emit. */
+export const CONVERSIONS_TABLE = `create table conversions (id bigint generated always as identity primary key, affiliate_id int not null,
+  order_id int not null, amount numeric(12, 2) not null, created_at timestamptz not null default now())`
+
 export type BenchWebhooks = Webhooks<typeof affiliateEvents, 'multi'>
 
 /** Posthaste with its defaults, but for what loopback receivers need. */

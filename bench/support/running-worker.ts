@@ -5,7 +5,7 @@ import type { EmittedAt, HostApplication } from '../processes/host-application.t
 import type { Receiver } from '../processes/receiver.ts'
 import type { BenchContext } from '../scenarios/scenario.ts'
 import { type Child, startChild } from './child-process.ts'
-import { createBenchWebhooks, seedEndpoints } from './installation.ts'
+import { CONVERSIONS_TABLE, createBenchWebhooks, seedEndpoints } from './installation.ts'
 import { percentile } from './statistics.ts'
 
 export interface RunningWorker {
@@ -30,8 +30,7 @@ export async function withWorker<T>(
   const children: Child<never>[] = []
   try {
     await setup.migrate()
-    await sql.unsafe(`create table conversions (id bigint generated always as identity primary key, affiliate_id int not null,
-      order_id int not null, amount numeric(12, 2) not null, created_at timestamptz not null default now())`)
+    await sql.unsafe(CONVERSIONS_TABLE)
     const receiver = await startChild<Receiver>(new URL('../processes/receiver.ts', import.meta.url))
     children.push(receiver as Child<never>)
     const port = await receiver.call.listen()

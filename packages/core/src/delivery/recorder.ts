@@ -60,9 +60,8 @@ export function createRecorder(sql: Sql, schema: string): Recorder {
       cross join lateral (select x.* from ${s}.retries x where x.delivery_id = before.d and x.step = before.nx limit 1) q`
   return {
     async record(token, outcomes, keepResponses) {
-      const plain = outcomes.filter((outcome) => isPlainSuccess(outcome, keepResponses))
-      const others =
-        plain.length === outcomes.length ? [] : outcomes.filter((outcome) => !isPlainSuccess(outcome, keepResponses))
+      const [plain, others]: [Outcome[], Outcome[]] = [[], []]
+      for (const outcome of outcomes) (isPlainSuccess(outcome, keepResponses) ? plain : others).push(outcome)
       const values = [token, toJson(others, keepResponses), ...plainSuccessArrays(plain)]
       const rows = await sql.unsafe(statement, values, { prepare: true })
       let alive = false
