@@ -88,6 +88,28 @@ describe.concurrent('first in, first out', () => {
     expect(numbers(path)).toEqual([1, 2, 3, 3, 4, 5, 6, 7])
   })
 
+  test('what waits behind a failure of a receiver that is down goes on after a restart, in order', async ({
+    expect,
+    onTestFinished,
+  }) => {
+    const { host, path } = await start(onTestFinished, { retrySchedule: ['1ms', '1ms'] })
+    receiver.answer(path, 503)
+    const { id } = await host.endpoint(receiver.url(path), { ordering: 'fifo' })
+    await host.emit(...range(1, 6))
+    // It is backed off after five failures of two deliveries: all three attempts at 1, and two at 2.
+    await expect
+      .poll(async () => (await host.webhooks.endpoints.get('default', id)).status, { timeout: 10_000 })
+      .toBe('degraded')
+    await host.webhooks.stop()
+    receiver.answer(path, 200)
+    const before = receiver.requests(path).length
+    const next = host.another()
+    await next.start()
+    await host.moveTime(2 * 3_600_000)
+    await receiver.received(path, before + 5)
+    expect(numbers(path)).toEqual([1, 1, 1, 2, 2, 2, 3, 4, 5, 6])
+  })
+
   test('a held endpoint goes on in order', async ({ expect, onTestFinished }) => {
     const { host, path } = await start(onTestFinished, { retrySchedule: ['1h'] })
     receiver.answer(path, 410)

@@ -158,10 +158,10 @@ export class AttemptFollowUp {
   }
 
   #succeeded(state: EndpointState, attempt: Attempt): void {
-    state.failingSinceMs = null
+    state.pace.failingSinceMs = null
     const config = state.config
     state.grow(config?.maxConcurrency ?? this.#o.endpointConcurrency)
-    if (state.breaker.succeeded()) {
+    if (state.pace.breaker.succeeded()) {
       this.#o.readRetries(state)
       if (config !== null && this.#o.lifecycle.heard('endpoint.recovered')) {
         this.#o.lifecycle.raise('endpoint.recovered', {
@@ -183,16 +183,16 @@ export class AttemptFollowUp {
     const { result } = attempt
     if (isOwnFailure(result)) return
     const waitMs = retryAfterMs(result, nowMs)
-    if (waitMs !== null) state.notBeforeMs = Math.max(state.notBeforeMs, nowMs + waitMs)
+    if (waitMs !== null) state.pace.notBeforeMs = Math.max(state.pace.notBeforeMs, nowMs + waitMs)
     const counts = countsForDisabling(result)
-    if (counts) state.failingSinceMs ??= nowMs
+    if (counts) state.pace.failingSinceMs ??= nowMs
     if (saysDown(result)) {
-      state.shrink()
-      if (state.breaker.failed(item.id, nowMs)) this.#degraded(state, nowMs)
+      state.pace.shrink()
+      if (state.pace.breaker.failed(item.id, nowMs)) this.#degraded(state, nowMs)
     } else {
-      state.breaker.answered()
+      state.pace.breaker.answered()
     }
-    if (counts && nowMs - (state.failingSinceMs ?? nowMs) >= DISABLE_AFTER_MS) this.#disable(state, 'failing')
+    if (counts && nowMs - (state.pace.failingSinceMs ?? nowMs) >= DISABLE_AFTER_MS) this.#disable(state, 'failing')
   }
 
   #degraded(state: EndpointState, nowMs: number): void {
@@ -202,7 +202,7 @@ export class AttemptFollowUp {
     this.#o.lifecycle.raise('endpoint.degraded', {
       account: config.account,
       endpointId: toPublicId('ep', config.id),
-      retryInMs: state.breaker.state.untilMs - nowMs,
+      retryInMs: state.pace.breaker.state.untilMs - nowMs,
     })
   }
 

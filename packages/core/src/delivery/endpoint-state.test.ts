@@ -227,7 +227,7 @@ describe('who may be sent', () => {
   test('Retry-After holds the whole endpoint', () => {
     const endpoint = state()
     endpoint.addFresh(row(1))
-    endpoint.notBeforeMs = 5_000
+    endpoint.pace.notBeforeMs = 5_000
     expect(endpoint.take(4_999, 0)).toBe(null)
     expect(endpoint.waitMs(0, 0)).toBe(5_000)
     expect(endpoint.take(5_000, 0)?.seq).toBe(1)
@@ -236,12 +236,12 @@ describe('who may be sent', () => {
 
 test('enabling brings a clean record, another change does not', () => {
   const endpoint = state()
-  for (let n = 0; n < 6; n++) endpoint.breaker.failed(`d${n}`, 0)
+  for (let n = 0; n < 6; n++) endpoint.pace.breaker.failed(`d${n}`, 0)
   const config = endpoint.config!
   endpoint.applyConfig({ ...config, url: 'https://elsewhere.example' }, 0)
-  expect(endpoint.breaker.open).toBe(true)
+  expect(endpoint.pace.breaker.open).toBe(true)
   endpoint.applyConfig({ ...config, health: { ...config.health, epoch: 1 } }, 0)
-  expect(endpoint.breaker.open).toBe(false)
+  expect(endpoint.pace.breaker.open).toBe(false)
 })
 
 describe('what somebody asked for', () => {

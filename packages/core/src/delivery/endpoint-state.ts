@@ -1,11 +1,11 @@
 import { laneOf } from '../lanes/lane-number.ts'
 import type { OpenWork } from '../lanes/lane-progress.ts'
-import { Breaker } from './breaker.ts'
 import type { DeliveryRow, RetryRow } from './delivery-reader.ts'
 import { RETRIES_FROM_START } from './delivery-reader.ts'
 import type { EndpointConfig } from './endpoint-config.ts'
+import { EndpointPace } from './endpoint-pace.ts'
 import { Queue } from './queue.ts'
-import { RateBucket } from './rate-bucket.ts'
+import { NO_EVENT, WakeMarks } from './wake-marks.ts'
 
 /** One delivery in memory, between being read and its attempt being recorded. */
 export interface DeliveryItem {
@@ -44,22 +44,6 @@ export interface ManualRequest {
   work: OpenWork
 }
 
-interface Mark {
-  through: number
-  /** Lower bound of the event ids concerned. */
-  oldest: string
-  work: OpenWork
-  /** Monotonic ms when it was made. */
-  at: number
-}
-
-const NO_EVENT = '00000000-0000-0000-0000-000000000000'
-
-/** Where read-ahead and concurrency begin; both grow while an endpoint answers well, so a hanging one never holds much. */
-const FIRST_READ_AHEAD = 8
-const MOST_READ_AHEAD = 500
-const FIRST_ALLOWANCE = 4
-
 /**
  * One endpoint in the memory of its lane's owner: what was read and not yet sent, what is under way, and how far its work is
  * recorded. Only the owner has one, so none of this needs coordination.
@@ -80,7 +64,8 @@ export class EndpointState {
   readonly retries = new Queue<DeliveryItem>()
   /** Fresh deliveries that were read and are not recorded yet, in order. */
   readonly #open = new Queue<DeliveryItem>()
-  readonly #marks = new Queue<Mark>()
+  readonly #marks = new WakeMarks()
+  readonly pace = new EndpointPace()
   // Most endpoints never need these collections, and there may be 50,000 endpoints: each is made when it is needed.
   /** Ids of retries that are queued or under way: they are still in the table and must not be read twice. */
   #retrying: Set<string> | null = null
@@ -97,19 +82,8 @@ export class EndpointState {
   inFlight = 0
   /** Outcomes that are not in the database yet. */
   unwritten = 0
-  readAhead = FIRST_READ_AHEAD
-  allowance = FIRST_ALLOWANCE
-  breaker = new Breaker()
-  failingSinceMs: number | null = null
-  bucket: RateBucket | null = null
-  /** `Retry-After`: nothing before this wall-clock ms. */
-  notBeforeMs = 0
-  /** A `backlogs` row stands for everything unrecorded, so that the lane's position may pass it. */
-  backlogged = false
   /** Its lane is being given up. */
   draining = false
-  /** Lower bound of the event ids that the `backlogs` row stands for. */
-  #coveredFrom = NO_EVENT
   /** It is to begin again at its `backlogs` row, when nothing of it is under way. */
   rewinding = false
   #reading = false
@@ -137,25 +111,14 @@ export class EndpointState {
     this.config = config
     if (config.fifo && before?.fifo !== true) this.#fifoHeld = new Set(config.openRetries)
     if (!config.fifo) this.#fifoHeld = null
-    if (before === null || before.health.epoch !== config.health.epoch) {
-      const { backoffMs, backoffUntilMs, failingSinceMs } = config.health
-      this.breaker = new Breaker({ backoffMs, untilMs: backoffUntilMs ?? 0 })
-      this.failingSinceMs = failingSinceMs
-      // Held without being backed off: its receiver asked for it.
-      this.notBeforeMs = backoffMs === null ? (backoffUntilMs ?? 0) : 0
-    }
-    const rate = config.rateLimit
-    if (rate === null) this.bucket = null
-    else if (this.bucket === null || before?.rateLimit?.limit !== rate.limit || before.rateLimit.perMs !== rate.perMs) {
-      this.bucket = new RateBucket(rate.limit, rate.perMs, monotonicMs)
-    }
+    this.pace.applyConfig(config, before, monotonicMs)
   }
 
   /** New deliveries through `last` exist; `work` is done when they are all recorded. */
   wake(last: number, oldest: string, work: OpenWork | null, monotonicMs: number): void {
     if (oldest < this.oldest || (!this.unread && this.#open.length === 0)) this.oldest = oldest
     this.target = Math.max(this.target, last)
-    if (work !== null) this.#marks.push({ through: last, oldest, work, at: monotonicMs })
+    if (work !== null) this.#marks.add(last, oldest, work, monotonicMs)
   }
 
   get unread(): boolean {
@@ -172,14 +135,19 @@ export class EndpointState {
     this.#settledMeanwhile = null
   }
 
+  /** A `backlogs` row stands for everything unrecorded, so that the lane's position may pass it. */
+  get backlogged(): boolean {
+    return this.#marks.isCovered
+  }
+
   /** Its `backlogs` row stands for events from this one on, too. */
   covers(oldest: string): boolean {
-    return this.backlogged && oldest >= this.#coveredFrom
+    return this.#marks.covers(oldest)
   }
 
   /** Events that are older than what its `backlogs` row says have been committed since it was written. */
   get outgrewBacklog(): boolean {
-    return this.backlogged && this.unread && this.oldest < this.#coveredFrom
+    return this.backlogged && this.unread && !this.#marks.covers(this.oldest)
   }
 
   /** There are deliveries to be read that may be sent: of a fifo endpoint none while a retry holds them. */
@@ -198,6 +166,11 @@ export class EndpointState {
 
   get queued(): number {
     return this.fresh.length + this.retries.length
+  }
+
+  /** Of what is queued: what may be sent as far as order goes. */
+  get sendable(): number {
+    return this.#isHeld ? this.retries.length : this.queued
   }
 
   get serving(): boolean {
@@ -277,16 +250,11 @@ export class EndpointState {
 
   /** The next item to send, if one may be sent now. Retries go first: they are older. */
   take(nowMs: number, monotonicMs: number): DeliveryItem | null {
-    if (!this.serving || nowMs < this.notBeforeMs || this.inFlight >= this.#concurrency()) return null
-    if (!this.breaker.allows(nowMs, this.inFlight)) return null
+    if (!this.serving || !this.pace.allows(nowMs, this.inFlight)) return null
     // What became of the one before decides who is next.
     if (this.config?.fifo && this.unwritten > 0) return null
-    const fresh = !this.#isHeld
-    if (this.retries.length === 0 && !(fresh && this.fresh.length > 0)) return null
-    if (this.bucket !== null) {
-      if (this.bucket.waitMs(monotonicMs) > 0) return null
-      this.bucket.take()
-    }
+    if (this.sendable === 0) return null
+    if (!this.pace.takeToken(monotonicMs)) return null
     const item = this.retries.shift() ?? this.fresh.shift()
     if (item === undefined) return null
     this.inFlight++
@@ -318,44 +286,26 @@ export class EndpointState {
 
   /** Something of its own keeps it behind: failures, limits, order, or more work than its share of slots. */
   isImpeded(nowMs: number): boolean {
+    const { breaker, notBeforeMs, bucket } = this.pace
     return (
-      this.breaker.open ||
-      nowMs < this.notBeforeMs ||
-      this.bucket !== null ||
+      breaker.open ||
+      nowMs < notBeforeMs ||
+      bucket !== null ||
       this.config?.fifo === true ||
-      this.inFlight >= this.#concurrency()
+      this.pace.isFull(this.inFlight)
     )
-  }
-
-  #concurrency(): number {
-    if (this.config?.fifo) return 1
-    return Math.min(this.allowance, this.config?.maxConcurrency ?? Number.POSITIVE_INFINITY)
   }
 
   /** In how many ms something that waits may be sent; null where time alone changes nothing. */
   waitMs(nowMs: number, monotonicMs: number): number | null {
-    if (!this.serving || (this.queued === 0 && !this.unread && !this.retriesWaiting)) return null
-    if (nowMs < this.notBeforeMs) return this.notBeforeMs - nowMs
-    if (this.breaker.open && this.inFlight === 0) return this.breaker.waitMs(nowMs)
-    if (this.bucket !== null && this.inFlight < this.#concurrency()) return this.bucket.waitMs(monotonicMs)
-    return null
+    if (!this.serving || (this.sendable === 0 && !this.unread && !this.retriesWaiting)) return null
+    return this.pace.waitMs(nowMs, monotonicMs, this.inFlight)
   }
 
   /** It answered in time: read further ahead and send more at once, up to `most`. */
   grow(most: number): void {
-    if (this.inFlight + 1 >= this.allowance && this.allowance < most)
-      this.allowance = Math.min(most, this.allowance + 1)
-    if (this.queued === 0) this.readAhead = Math.min(MOST_READ_AHEAD, Math.max(FIRST_READ_AHEAD, this.readAhead * 2))
-  }
-
-  shrink(): void {
-    this.allowance = Math.max(1, Math.floor(this.allowance / 2))
-    this.readAhead = FIRST_READ_AHEAD
-  }
-
-  /** A send of it hangs: read no further ahead than what may be sent next. */
-  stall(): void {
-    this.readAhead = 1
+    this.pace.allowMore(this.inFlight, most)
+    if (this.sendable === 0) this.pace.readFurther()
   }
 
   /** Its attempt and what follows from it are written. */
@@ -372,11 +322,7 @@ export class EndpointState {
 
   #advance(): void {
     for (let head = this.#open.peek(); head?.recorded === true; head = this.#open.peek()) this.#open.shift()
-    const through = this.recordedThrough
-    for (let mark = this.#marks.peek(); mark !== undefined && mark.through <= through; mark = this.#marks.peek()) {
-      mark.work.done()
-      this.#marks.shift()
-    }
+    this.#marks.recorded(this.recordedThrough)
   }
 
   /** Nothing was found between cursor and `seq`: it is read through there. */
@@ -457,33 +403,25 @@ export class EndpointState {
 
   /** The age of the oldest wake-up whose work is not recorded, in ms; 0 without one. */
   behindMs(monotonicMs: number): number {
-    const mark = this.#marks.peek()
-    return mark === undefined ? 0 : monotonicMs - mark.at
+    return this.#marks.ageMs(monotonicMs)
   }
 
   /** A `backlogs` row stands for everything unrecorded, of events from `oldest` on: the lane's position may pass that. */
   coverMarks(oldest = NO_EVENT): void {
-    this.backlogged = true
-    this.#coveredFrom = oldest
-    const marks = [...this.#marks]
-    this.#marks.clear()
-    for (const mark of marks) {
-      if (mark.oldest >= oldest) mark.work.done()
-      else this.#marks.push(mark)
-    }
+    this.#marks.cover(oldest)
+  }
+
+  /** Its `backlogs` row is gone. */
+  uncoverMarks(): void {
+    this.#marks.uncover()
   }
 
   /** It is as when it was made: forgetting it and making it anew is the same. */
   get learntNothing(): boolean {
     return (
-      this.readAhead <= FIRST_READ_AHEAD * 4 &&
-      this.allowance === FIRST_ALLOWANCE &&
-      this.failingSinceMs === null &&
+      this.pace.learntNothing &&
       !this.backlogged &&
       !this.unreadable &&
-      this.bucket === null &&
-      this.notBeforeMs === 0 &&
-      !this.breaker.open &&
       // That it has recovered is still to be written.
       (this.config?.health.failingSinceMs ?? null) === null &&
       (this.config?.health.backoffUntilMs ?? null) === null

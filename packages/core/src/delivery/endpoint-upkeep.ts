@@ -62,7 +62,7 @@ export class EndpointUpkeep {
   }
 
   #isWorthKnowing(state: EndpointState, nowMs: number): boolean {
-    const failing = state.failingSinceMs !== null || heldUntilMs(state, nowMs) > 0
+    const failing = state.pace.failingSinceMs !== null || heldUntilMs(state, nowMs) > 0
     return failing || this.#health.has(state.no) || wasFailing(state)
   }
 
@@ -135,7 +135,7 @@ export class EndpointUpkeep {
     if (caughtUp.length === 0) return
     // From here on new work is marked again: a page that comes while the statement runs is not covered by the row.
     for (const state of caughtUp) {
-      state.backlogged = false
+      state.uncoverMarks()
       this.#cursors.delete(state.no)
     }
     try {
@@ -179,7 +179,7 @@ export class EndpointUpkeep {
       if (!held && (state.backlogged || !state.idle || state.unreadable)) continue
       if (state.config === null) continue
       // Too young a row of failures to be written: it would begin anew with each event, and never grow old.
-      if (state.failingSinceMs !== null && now - state.failingSinceMs < FAILING_WORTH_WRITING_MS) continue
+      if (state.pace.failingSinceMs !== null && now - state.pace.failingSinceMs < FAILING_WORTH_WRITING_MS) continue
       this.#o.served.forget(state)
       this.#cursors.delete(state.no)
       this.#health.delete(state.no)
@@ -226,11 +226,11 @@ function toBacklog(state: EndpointState): BacklogWrite {
     ? 'unreadable'
     : state.config?.state !== 'active'
       ? 'held'
-      : state.breaker.open
+      : state.pace.breaker.open
         ? 'degraded'
         : state.config.fifo
           ? 'fifo'
-          : state.bucket !== null
+          : state.pace.bucket !== null
             ? 'limited'
             : 'behind'
   return { endpoint: state.no, lane: state.lane, cursor: state.recordedThrough, oldest: state.oldest, reason }
@@ -238,15 +238,15 @@ function toBacklog(state: EndpointState): BacklogWrite {
 
 /** Backed off, or asked to wait by `Retry-After`, until this wall-clock ms; 0 where neither. */
 function heldUntilMs(state: EndpointState, nowMs: number): number {
-  const { backoffMs, untilMs } = state.breaker.state
-  const askedMs = state.notBeforeMs > nowMs ? state.notBeforeMs : 0
+  const { backoffMs, untilMs } = state.pace.breaker.state
+  const askedMs = state.pace.notBeforeMs > nowMs ? state.pace.notBeforeMs : 0
   return backoffMs === null ? askedMs : Math.max(untilMs, askedMs)
 }
 
 function toHealth(state: EndpointState, nowMs: number): HealthWrite {
-  const { backoffMs } = state.breaker.state
+  const { backoffMs } = state.pace.breaker.state
   const untilMs = heldUntilMs(state, nowMs)
-  const failingForMs = state.failingSinceMs === null ? null : nowMs - state.failingSinceMs
+  const failingForMs = state.pace.failingSinceMs === null ? null : nowMs - state.pace.failingSinceMs
   const worth = failingForMs !== null && (failingForMs >= FAILING_WORTH_WRITING_MS || backoffMs !== null)
   return {
     endpoint: state.no,

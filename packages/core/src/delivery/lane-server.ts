@@ -146,7 +146,7 @@ export class LaneServer implements LaneHolder {
       onTaken: (state, item) => this.#readAhead.left(state, item.dataText.length),
       onAttempt: (item, attempt) => this.#onAttempt(item, attempt),
       onSlow: (state) => {
-        state.stall()
+        state.pace.stall()
         this.#readAhead.unread(state)
       },
     })
@@ -187,7 +187,7 @@ export class LaneServer implements LaneHolder {
       refresh: (endpoint) => this.#follower.refresh(endpoint),
       ready: (state) => this.#sender.ready(state),
       feed: (state) => {
-        if (state.queued === 0) this.#readAhead.feed(state)
+        if (state.sendable === 0) this.#readAhead.feed(state)
       },
       forget: (state) => this.#served.forget(state),
       readRetries: (state) => this.#readAhead.rereadRetries(state),

@@ -78,7 +78,7 @@ export class ReadAhead {
   left(state: EndpointState, characters: number): void {
     this.#queuedRows--
     this.#queuedCharacters -= characters
-    if (state.queued * 2 <= state.readAhead) this.feed(state)
+    if (state.sendable * 2 <= state.pace.readAhead) this.feed(state)
     if (this.#hungry.size === 0) return
     if (this.#queuedRows * 2 < MOST_QUEUED_ROWS || !this.#o.hasEnough()) this.#loop?.wake()
   }
@@ -166,11 +166,11 @@ export class ReadAhead {
     const epoch = served.epoch
     const chosen: EndpointState[] = []
     for (const state of this.#hungry) {
-      if (full && state.queued > 0) continue
+      if (full && state.sendable > 0) continue
       this.#hungry.delete(state)
       if (served.states.get(state.no) !== state || state.draining) continue
       if (state.config !== null && state.config.state !== 'active') continue
-      if (state.breaker.open && state.queued > 0) {
+      if (state.pace.breaker.open && state.sendable > 0) {
         // One is enough for the next probe, whose time may have come.
         this.#o.onReady(state)
         continue
@@ -210,7 +210,7 @@ export class ReadAhead {
     }
     for (const state of chosen) {
       this.#o.onReady(state)
-      if (state.queued * 2 <= state.readAhead) this.feed(state)
+      if (state.sendable * 2 <= state.pace.readAhead) this.feed(state)
     }
     return this.#hungry.size > 0 ? 0 : ASLEEP_MS
   }
@@ -227,7 +227,7 @@ export class ReadAhead {
         after: state.cursor,
         through: state.target,
         checkThrough: state.checkThrough,
-        limit: state.breaker.open ? 1 : Math.min(share, Math.max(1, state.readAhead - state.fresh.length)),
+        limit: state.pace.breaker.open ? 1 : Math.min(share, Math.max(1, state.pace.readAhead - state.fresh.length)),
       }
     })
     // A delivery's id begins with the milliseconds of its event's.
@@ -251,7 +251,7 @@ export class ReadAhead {
     const requests = wanted.map((state) => ({
       endpoint: state.no,
       ...(state.retryKey ?? RETRIES_FROM_START),
-      limit: state.breaker.open ? 1 : Math.min(share, Math.max(1, state.readAhead - state.retries.length)),
+      limit: state.pace.breaker.open ? 1 : Math.min(share, Math.max(1, state.pace.readAhead - state.retries.length)),
     }))
     const generations = wanted.map((state) => state.readGeneration)
     // Before the query: a retry that is written while it runs sets this again.

@@ -67,7 +67,7 @@ class World {
         if (result.kind === 'response') {
           state.grow(50)
           this.latencies.push({ endpoint: state.no, ms: this.nowMs - this.#arrived.get(item.seq)!, at: this.nowMs })
-        } else state.shrink()
+        } else state.pace.shrink()
         this.sender.ready(state)
         this.sender.pump()
       },

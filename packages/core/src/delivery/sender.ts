@@ -104,7 +104,7 @@ export class Sender {
   /** Something of this endpoint may be sendable. */
   ready(state: EndpointState): void {
     if (this.#isReady.has(state)) return
-    if (state.queued === 0 && state.waitMs(this.#o.clock.now(), this.#o.clock.monotonic()) === null) return
+    if (state.sendable === 0 && state.waitMs(this.#o.clock.now(), this.#o.clock.monotonic()) === null) return
     this.#isReady.add(state)
     this.#ready[this.#slots.standingOf(state)].push(state)
     this.pump()

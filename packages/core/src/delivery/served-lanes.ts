@@ -56,8 +56,8 @@ export class ServedLanes {
       config === null ||
       config.state !== 'active' ||
       config.fifo ||
-      state.breaker.open ||
-      state.failingSinceMs !== null ||
+      state.pace.breaker.open ||
+      state.pace.failingSinceMs !== null ||
       // It has recovered since this was read.
       config.health.failingSinceMs !== null ||
       config.health.backoffUntilMs !== null

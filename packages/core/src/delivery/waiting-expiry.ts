@@ -48,7 +48,7 @@ export class WaitingExpiry {
           oldest: `${state.oldest.slice(0, 13)}-0000-0000-000000000000`,
           except: state.inHand,
           token: token(),
-          reason: state.breaker.open ? 'degraded' : 'waiting',
+          reason: state.pace.breaker.open ? 'degraded' : 'waiting',
         })
         if (found === null) return onFenced()
         if (epoch !== served.epoch) return
@@ -67,5 +67,5 @@ export class WaitingExpiry {
 function mayWait(state: EndpointState): boolean {
   if (state.reading || state.noting || state.draining || state.rewinding) return false
   if (!state.unreadable && state.config?.state !== 'active') return false
-  return state.breaker.open || state.backlogged
+  return state.pace.breaker.open || state.backlogged
 }
