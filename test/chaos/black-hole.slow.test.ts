@@ -1,5 +1,6 @@
 /** A network that loses everything without a word: no reset, no refusal. */
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { connect } from '../../packages/core/src/storage/connection.ts'
 import { advisoryKey } from '../../packages/core/src/storage/migrate.ts'
 import { type Receiver, startReceiver } from '../support/receiver.ts'
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
@@ -61,6 +62,23 @@ test('stop() ends while the database does not answer, and so does the process; n
     return numbers.filter((n) => n === 1).length === 2 && numbers.includes(2)
   })
 }, 80_000)
+
+test('connections that nobody answers and nobody uses hold the end of a pool up for a moment only', async () => {
+  const sql = connect(proxy.url, 2)
+  await Promise.all([sql`select pg_sleep(0.1)`, sql`select pg_sleep(0.1)`])
+  proxy.fallSilent()
+  const began = performance.now()
+  await sql.end({ timeout: 20 })
+  expect(performance.now() - began).toBeLessThan(10_000)
+}, 40_000)
+
+test('the end of a pool waits for what is being asked', async () => {
+  const sql = connect(proxy.url, 2)
+  await sql`select 1`
+  const slow = sql`select 1 one from pg_sleep(2)`.then((rows) => rows[0]!.one)
+  await sql.end({ timeout: 20 })
+  expect(await slow).toBe(1)
+}, 40_000)
 
 test('migrate() waits for another instance that migrates, however long that takes', async () => {
   const other = await host.sql.reserve()

@@ -99,6 +99,41 @@ describe('stopping', () => {
     })
   })
 
+  test('a worker whose lanes were taken away meanwhile says so, and ends', async () => {
+    const logged: string[] = []
+    const host = await underTest({
+      logger: {
+        debug() {},
+        info() {},
+        warn: (message) => logged.push(message),
+        error: (message) => logged.push(message),
+      },
+    })
+    const other = postgres(host.database.url, { max: 2 })
+    try {
+      await host.endpoint(receiver.url('/fenced'))
+      await host.webhooks.start()
+      const lock = await other.reserve()
+      await lock`begin`
+      await lock`lock table posthaste.attempts in share mode`
+      await host.emit(1)
+      await receiver.received('/fenced', 1)
+      const stopped = host.webhooks.stop()
+      await until('its lanes to be given back but for the one with the attempt', async () => {
+        return (await other`select from posthaste.lanes where token is not null`).length === 1
+      })
+      await other`update posthaste.workers set fenced = true`
+      await lock`rollback`
+      lock.release()
+      await stopped
+      expect(logged.filter((message) => message.includes('lost its lease'))).toHaveLength(1)
+      expect(await other`select * from posthaste.attempts`).toHaveLength(0)
+    } finally {
+      await other.end()
+      await host.stop()
+    }
+  }, 30_000)
+
   test('lets the process end, with the job engine and after a delivery', async () => {
     const host = await underTest()
     try {

@@ -61,6 +61,7 @@ export function createLaneKeeper(options: LaneKeeperOptions): LaneKeeper {
   let observer = new LeaseObserver(clock, leaseMs)
   let token = 0
   let fenced = false
+  let stopping = false
   /** The newest renewal that we know to be written. */
   let renewal = 0
   let owned = new Set<number>()
@@ -73,13 +74,24 @@ export function createLaneKeeper(options: LaneKeeperOptions): LaneKeeper {
   /** Changes of ownership one after the other: the loop's and those that a job of the engine asks for. */
   let changing: Promise<void> = Promise.resolve()
 
+  function noteFenced(): void {
+    if (fenced) return
+    fenced = true
+    lease.lost()
+    logger.warn('posthaste: this worker lost its lease; what it has not recorded is made again', { token })
+    // Who stops does not begin anew, and is not to wait for records that cannot be written any more.
+    if (stopping) abandon()
+  }
+
+  function abandon(): void {
+    holder.abandon()
+    owned = new Set()
+    options.onChange?.()
+  }
+
   async function beginAnew(): Promise<void> {
     if (token !== 0) {
-      logger.warn('posthaste: this worker lost its lease and begins anew', { token })
-      lease.lost()
-      holder.abandon()
-      owned = new Set()
-      options.onChange?.()
+      abandon()
       // Mostly it is fenced already. In a database that was set back it is not, and would keep its lanes for a whole lease.
       await store.fence(token)
     }
@@ -106,7 +118,7 @@ export function createLaneKeeper(options: LaneKeeperOptions): LaneKeeper {
       // Rows that arrive by it are passed over where somebody dispatches already. Nobody is fenced: what is under way is recorded.
       if (renewed.replica) options.onRefused()
     } else {
-      fenced = true
+      noteFenced()
     }
   }
 
@@ -128,7 +140,7 @@ export function createLaneKeeper(options: LaneKeeperOptions): LaneKeeper {
     }
     const rank = workers.findIndex((worker) => worker.token === token)
     if (rank < 0) {
-      fenced = true
+      noteFenced()
       return
     }
     await adoptStrays()
@@ -212,8 +224,7 @@ export function createLaneKeeper(options: LaneKeeperOptions): LaneKeeper {
         if (token !== 0 && !fenced && owned.size < target) await take(1, lane)
       }),
     reportFenced() {
-      fenced = true
-      lease.lost()
+      noteFenced()
       loop?.wake()
     },
     async start() {
@@ -248,6 +259,8 @@ export function createLaneKeeper(options: LaneKeeperOptions): LaneKeeper {
     async stop() {
       await loop?.stop()
       await changing
+      stopping = true
+      if (fenced) abandon()
       await givingUp
       if (token === 0 || fenced) return
       // Lanes are given back at once, so that nobody has to wait for the lease to run out. Where the database is away they

@@ -23,6 +23,8 @@ const MOST_SILENCE_MS = 300_000
 const LEAST_SILENCE_MS = 250
 /** After this long without giving a connection up, the silence that is allowed is the first one again. */
 const FORGIVEN_AFTER_MS = 600_000
+/** How long the server has to close connections on which nothing is asked any more, in ms. */
+const FAREWELL_MS = 500
 
 /**
  * Gives up connections that do not answer. A server that disappears without a word (a network that drops packets, a fail-over
@@ -82,6 +84,17 @@ export class ConnectionWatch {
     this.#silenceMs = Math.min(silenceMs, this.#silenceMs)
     if (this.#timer !== null) clearInterval(this.#timer)
     this.#timer = this.#startLooking()
+  }
+
+  /** For the end: connections need not be closed by the server once nothing has been asked on any of them for a moment. */
+  release(): void {
+    let idleSince = performance.now()
+    if (this.#timer !== null) clearInterval(this.#timer)
+    this.#timer = setInterval(() => {
+      this.#look()
+      if (this.#statements.size > 0) idleSince = performance.now()
+      else if (performance.now() - idleSince >= FAREWELL_MS) this.close()
+    }, FAREWELL_MS / 10)
   }
 
   /** Destroys what is left, so that no connection that nobody answers keeps the process alive. */

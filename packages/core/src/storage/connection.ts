@@ -116,8 +116,9 @@ function watched(sql: Sql, watch: ConnectionWatch): Sql {
     },
     async end(options?: { timeout?: number }) {
       if (options?.timeout !== undefined) watch.hurry(options.timeout * 1_000)
-      await sql.end(options)
-      watch.close()
+      const ended = sql.end(options)
+      watch.release()
+      await ended.finally(() => watch.close())
     },
   }
   const proxy: Sql = new Proxy(sql, {
