@@ -36,8 +36,11 @@ const CASES: readonly Case[] = [
 interface Measured {
   case: string
   round: number
-  /** Deliveries a second to those that answer: with work for them alone, and with the others failing beside them. */
+  /** Deliveries a second to those that answer: with work for them alone, … */
   alone: number
+  /** … with as much for each of the others, which answer, too, … */
+  among: number
+  /** … and with the others failing. */
   beside: number
   latency: Latency
   /** Deliveries a second in each quarter of a second. */
@@ -62,7 +65,9 @@ export const hanging: Scenario = {
       return [
         name,
         median(of.map(({ alone }) => alone)).toFixed(0),
+        median(of.map(({ among }) => among)).toFixed(0),
         median(of.map(({ beside }) => beside)).toFixed(0),
+        formatSpread(spread(of.map(({ among, beside }) => beside / among))),
         formatSpread(spread(of.map(({ alone, beside }) => beside / alone))),
         median(of.map(({ latency }) => latency.p50)).toFixed(0),
         median(of.map(({ latency }) => latency.p99)).toFixed(0),
@@ -79,16 +84,14 @@ export const hanging: Scenario = {
       writeFileSync(file, drawCurves('deliveries/s to the endpoints that answer', curves, BUCKET_MS / 1000))
       context.progress(`hanging: drawn into ${file}`)
     }
-    const head = ['case', 'alone, /s', 'beside, /s', 'ratio', 'p50', 'p99']
+    const head = ['case', 'alone, /s', 'none fails, /s', 'they fail, /s', 'to none fails', 'to alone', 'p50', 'p99']
     return { tables: [{ title: hanging.describe, text: formatTable(head, rows) }], data: measured, failures }
   },
 }
 
 async function runCase(context: BenchContext, one: Case, round: number, failures: string[]): Promise<Measured> {
-  const { alone, beside } = {
-    alone: await drainOnce(context, one, false, round, failures),
-    beside: await drainOnce(context, one, true, round, failures),
-  }
+  const drain = (others: Others) => drainOnce(context, one, others, round, failures)
+  const [alone, among, beside] = [await drain('idle'), await drain('answering'), await drain('failing')]
   const latency = await withFailing(context, one, async (running, others) => {
     const { worker, host, receiver } = running
     await worker.call.start()
@@ -110,29 +113,34 @@ async function runCase(context: BenchContext, one: Case, round: number, failures
   if (latency.lost > 0)
     failures.push(`hanging ${one.name}, round ${round}: ${latency.lost} of ${latency.events} did not arrive.`)
   context.progress(
-    `hanging ${one.name}, round ${round}: ${alone.perSecond.toFixed(0)}/s alone, ${beside.perSecond.toFixed(0)}/s beside, ` +
+    `hanging ${one.name}, round ${round}: ${alone.perSecond.toFixed(0)}/s alone, ` +
+      `${among.perSecond.toFixed(0)}/s where none fails, ${beside.perSecond.toFixed(0)}/s where they do, ` +
       `p99 ${latency.p99.toFixed(0)} ms`,
   )
   return {
     case: one.name,
     round,
     alone: alone.perSecond,
+    among: among.perSecond,
     beside: beside.perSecond,
     latency,
     overTime: { alone: alone.overTime, beside: beside.overTime },
   }
 }
 
-/** As many deliveries for each endpoint; for those that fail only where they are `beside` the others. */
-async function drainOnce(context: BenchContext, one: Case, beside: boolean, round: number, failures: string[]) {
+/** What those endpoints do that fail in the end: nothing is emitted for them, or as much as for each of the others. */
+type Others = 'idle' | 'answering' | 'failing'
+
+/** The rate is of those that never fail, and over when they have everything. */
+async function drainOnce(context: BenchContext, one: Case, their: Others, round: number, failures: string[]) {
   const answering = one.endpoints - one.failing
   const each = Math.round((context.quick ? 4_000 : 40_000) / answering)
   return await withFailing(context, one, async (running, others) => {
     const { sql, worker, receiver } = running
-    if (beside) await fail(one, running, others)
+    if (their === 'failing') await fail(one, running, others)
     await sql`insert into posthaste.events (account, type, data)
       select ${accountOf(0).slice(0, -1)} || e, ${EVENT_TYPE}, ${JSON.stringify(sampleData(1))}
-      from generate_series(1, ${each}::int) n cross join generate_series(${beside ? 1 : one.failing + 1}::int, ${one.endpoints}::int) e`
+      from generate_series(1, ${each}::int) n cross join generate_series(${their === 'idle' ? one.failing + 1 : 1}::int, ${one.endpoints}::int) e`
     const startedAt = await worker.call.start()
     const came = await receiver.call.awaitCount({ count: answering * each, timeoutMs: TIMEOUT_MS })
     const { keys, times } = await receiver.call.received()

@@ -67,16 +67,22 @@ test('rows looked at per scan do not grow with the rows that are dead', async ()
       // As autovacuum does within a minute, whoever holds it back from removing: plans made for small tables are made anew.
       if (turn === 0) await host.sql`analyze`
     }
-    const beforeLast = await measured()
-    await window()
-    const last = perScan(beforeLast, await measured())
+    const grownIn = async () => {
+      const before = await measured()
+      await window()
+      const last = perScan(before, await measured())
+      // Keys are joined by reading their table through only for as long as that costs less than a look-up for each of a page.
+      return [...last]
+        .map(([name, rows]) => ({ name, first: first.get(name) ?? 0, rows }))
+        .filter(({ name, first, rows }) => name !== 'idempotency_keys' && rows > 2 * first + 20)
+    }
+    // On a machine that stands still for a second, what was read ahead is forgotten and its retries are read from the first one on.
+    // That is once; what reads through dead rows does so in every window.
+    let grown = await grownIn()
+    for (let again = 0; grown.length > 0 && again < 2; again++) grown = await grownIn()
     const [dead] = await host.sql`select sum(n_dead_tup)::int n from pg_stat_user_tables where schemaname = 'posthaste'`
     expect(dead!.n).toBeGreaterThan(100)
-    // Keys are joined by reading their table through only for as long as that costs less than a look-up for each of a page.
-    const grown = [...last].filter(
-      ([name, rows]) => name !== 'idempotency_keys' && rows > 2 * (first.get(name) ?? 0) + 20,
-    )
-    expect(grown, JSON.stringify([...last].map(([name, rows]) => [name, first.get(name), rows]))).toEqual([])
+    expect(grown).toEqual([])
   } finally {
     await reserved`rollback`
     reserved.release()
