@@ -119,7 +119,12 @@ async function play(stage: Stage, stalls: readonly Stall[]): Promise<{ evidence:
 /** As ever, whatever the last run has done to the server. */
 async function administer(server: RunningPostgres, work: (sql: postgres.Sql) => Promise<unknown>): Promise<void> {
   if (server.pid === null) await server.restart()
-  const sql = postgres(server.url, { max: 1, onnotice: () => {}, connection: { default_transaction_read_only: false } })
+  const sql = postgres(server.url, {
+    max: 1,
+    onnotice: () => {},
+    // A run that broke in the middle of a fault leaves its timeout behind.
+    connection: { default_transaction_read_only: false, statement_timeout: 0, lock_timeout: 0 },
+  })
   try {
     await sql.unsafe('alter system reset all')
     await sql.unsafe('select pg_reload_conf()')
