@@ -5,7 +5,7 @@
  */
 import type { affiliateEvents, EventData } from '@posthaste/core'
 import postgres from 'postgres'
-import { type BenchWebhooks, createBenchWebhooks } from '../support/installation.ts'
+import { type BenchWebhooks, CONVERSIONS_TABLE, createBenchWebhooks } from '../support/installation.ts'
 import { EVENT_TYPE, sampleData } from '../support/sample-event.ts'
 import { formatSpread, median, spread } from '../support/statistics.ts'
 import { formatTable } from '../support/table.ts'
@@ -19,8 +19,7 @@ const BULK_TRANSACTIONS = 21
 
 /** The business part of each transaction, and two tables of a host that keeps its own outbox: floor and control. */
 const HOST_TABLES = `
-  create table conversions (id bigint generated always as identity primary key, affiliate_id int not null, order_id int not null,
-    amount numeric(12, 2) not null, created_at timestamptz not null default now());
+  ${CONVERSIONS_TABLE};
   create table outbox_floor (id uuid primary key default uuidv7(), account text not null, type text not null, data text not null,
     occurred_at timestamptz not null default clock_timestamp());
   create table outbox_control (like outbox_floor including all);`

@@ -11,6 +11,7 @@ import { type EndpointConfigs, EndpointUnreadable } from './endpoint-config.ts'
 import type { ReadAhead } from './read-ahead.ts'
 import type { WrittenRetry } from './recorder.ts'
 import type { ServedLanes } from './served-lanes.ts'
+import { NO_EVENT } from './wake-marks.ts'
 import type { BacklogRow, LaneCommand, WakePage, WakeReader } from './wake-reader.ts'
 
 export interface LaneFollowerOptions {
@@ -29,7 +30,6 @@ export interface LaneFollowerOptions {
   onRetry(command: LaneCommand, work: OpenWork): void
 }
 
-const NO_EVENT = '00000000-0000-0000-0000-000000000000'
 const PAGES_PER_READ = 4
 /** Endpoints that wait to be read, beyond which no further page is looked at. */
 const MOST_WAITING = 1_000

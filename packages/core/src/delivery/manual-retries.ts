@@ -8,6 +8,7 @@ import type { EndpointConfigs } from './endpoint-config.ts'
 import type { DeliveryItem, EndpointState } from './endpoint-state.ts'
 import type { ReadAhead } from './read-ahead.ts'
 import type { ServedLanes } from './served-lanes.ts'
+import { NO_EVENT } from './wake-marks.ts'
 import type { LaneCommand } from './wake-reader.ts'
 
 export interface ManualRetriesOptions {
@@ -31,7 +32,6 @@ interface Asked {
   work: OpenWork
 }
 
-const NO_EVENT = '00000000-0000-0000-0000-000000000000'
 /** Under way at once: single deliveries are retried by hand, many by a replay. */
 const MOST_UNDER_WAY = 50
 const MOST_UNDER_WAY_PER_ENDPOINT = 10
