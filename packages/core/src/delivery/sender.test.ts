@@ -14,6 +14,8 @@ const STEP_MS = 5
 /** A worker's sending in simulated time: `takesMs` says what each endpoint's answer takes at a moment; never, without it. */
 class World {
   nowMs = 0
+  /** The wall clock was set forward by this much, or the machine slept for so long. */
+  steppedMs = 0
   readonly latencies: { endpoint: number; ms: number; at: number }[] = []
   #arrived = new Map<number, number>()
   #events: { at: number; run(): void }[] = []
@@ -23,7 +25,7 @@ class World {
   readonly sender: Sender
 
   constructor(takesMs: (endpoint: number, nowMs: number) => number | null, concurrency = 200) {
-    const clock = { now: () => this.nowMs, monotonic: () => this.nowMs }
+    const clock = { now: () => this.nowMs + this.steppedMs, monotonic: () => this.nowMs }
     const loops = {
       start: ({ step }: { step(): Promise<number> }) => {
         this.#tick = step
@@ -80,11 +82,11 @@ class World {
   }
 
   /** An event for an endpoint, now. */
-  deliver(endpoint: number): void {
+  deliver(endpoint: number, backedOffUntilMs: number | null = null): void {
     let state = this.#states.get(endpoint)
     if (state === undefined) {
       state = new EndpointState(endpoint, 0, '00000000-0000-0000-0000-000000000000')
-      state.applyConfig(configOf(endpoint), this.nowMs)
+      state.applyConfig(configOf(endpoint, backedOffUntilMs), this.nowMs)
       this.#states.set(endpoint, state)
     }
     const seq = this.#nextSeq++
@@ -117,7 +119,7 @@ class World {
   }
 }
 
-function configOf(no: number): EndpointConfig {
+function configOf(no: number, backoffUntilMs: number | null): EndpointConfig {
   return {
     no,
     id: '00000000-0000-7000-8000-000000000001',
@@ -133,7 +135,7 @@ function configOf(no: number): EndpointConfig {
     maxConcurrency: null,
     rateLimit: null,
     version: 1,
-    health: { epoch: 0, failingSinceMs: null, backoffMs: null, backoffUntilMs: null },
+    health: { epoch: 0, failingSinceMs: null, backoffMs: backoffUntilMs, backoffUntilMs },
     openRetries: [],
   }
 }
@@ -178,4 +180,19 @@ test('an endpoint that answers uses its whole share soon', async () => {
   expect(world.latencies.length).toBeGreaterThan(600)
   await world.run(2_000)
   expect(world.latencies.filter(({ at }) => at > 1_000).length).toBeGreaterThan(900)
+})
+
+test('what waits for a moment has its turn when a clock that was set forward, or a machine that slept, has passed it', async () => {
+  const world = new World(() => 10)
+  world.deliver(1, 60_000)
+  world.deliver(2, 90_000)
+  await world.run(1_000)
+  expect(world.latencies).toEqual([])
+  world.steppedMs = 60_000
+  await world.run(1_200)
+  expect(world.latencies.map(({ endpoint }) => endpoint)).toEqual([1])
+  await world.run(29_500)
+  expect(world.latencies.length).toBe(1)
+  await world.run(30_200)
+  expect(world.latencies.map(({ endpoint }) => endpoint)).toEqual([1, 2])
 })

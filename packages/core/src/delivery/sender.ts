@@ -32,6 +32,8 @@ const ENOUGH_READY = 2
 const LEASE_PAUSE_MS = 250
 /** How soon to look again at the latest where this host's own way out was down: it may work again. */
 const LONGEST_HOLD_MS = 1_000
+/** More than a clock is slewed by between two ticks, and less than anybody waits for. */
+const CLOCK_STEP_MS = 1_000
 
 /**
  * Decides who may send next: endpoints in turn, each within its own share of slots, so that a hanging endpoint holds only
@@ -51,6 +53,8 @@ export class Sender {
   /** What is under way, and when each has ended. */
   readonly #flights = new Map<DeliveryItem, Promise<void>>()
   readonly #slots: SendSlots
+  /** By how much the wall clock was ahead of the monotonic one when it was last looked at. */
+  #aheadMs = 0
   #pausedUntil = 0
   #loop: BackgroundLoop | null = null
   #pumping = false
@@ -191,9 +195,15 @@ export class Sender {
   }
 
   #tick(): void {
-    const monotonic = this.#o.clock.monotonic()
-    for (const [state, at] of this.#timed) {
-      if (at > monotonic) continue
+    const { clock } = this.#o
+    const monotonic = clock.monotonic()
+    // The clock was set, or the machine slept (which stops the monotonic one): the moments they wait for are other ones now.
+    const aheadMs = clock.now() - monotonic
+    const stepped = Math.abs(aheadMs - this.#aheadMs) > CLOCK_STEP_MS
+    if (stepped) this.#aheadMs = aheadMs
+    // A copy: who still has to wait is put back at once.
+    for (const [state, at] of stepped ? [...this.#timed] : this.#timed) {
+      if (at > monotonic && !stepped) continue
       this.#timed.delete(state)
       this.ready(state)
     }
