@@ -7,6 +7,7 @@ import { createLogUpkeep } from '../../packages/core/src/queue/log-upkeep.ts'
 import { connect, type Sql } from '../../packages/core/src/storage/connection.ts'
 import { migrate } from '../../packages/core/src/storage/migrate.ts'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.ts'
+import { PROPERTY_TIMEOUT, propertyRuns } from '../support/property-runs.ts'
 
 let database: TestDatabase
 let sql: Sql
@@ -368,44 +369,46 @@ describe('any interleaving', () => {
     },
   )
 
-  test('of backlogs of several accounts, late commits and looks of any page size: each event once, each window in order', async () => {
-    let sawWaiting = 0
-    await fc.assert(
-      fc.asyncProperty(fc.array(command, { minLength: 40, maxLength: 70 }), async (commands) => {
-        await dispatchAll()
-        await sql`truncate posthaste.events, posthaste.deliveries, posthaste.subscriptions, posthaste.idempotency_keys,
+  test(
+    'of backlogs of several accounts, late commits and looks of any page size: each event once, each window in order',
+    async () => {
+      let sawWaiting = 0
+      await fc.assert(
+        fc.asyncProperty(fc.array(command, { minLength: 40, maxLength: 70 }), async (commands) => {
+          await dispatchAll()
+          await sql`truncate posthaste.events, posthaste.deliveries, posthaste.subscriptions, posthaste.idempotency_keys,
           posthaste.duplicates`
-        for (const [account, endpoints] of Object.entries(ACCOUNTS)) await subscribe(account, endpoints)
-        const slots = new Map<number, Awaited<ReturnType<typeof sql.reserve>>>()
-        const end = async (slot: number, how: 'commit' | 'rollback') => {
-          const tx = slots.get(slot)
-          if (tx === undefined) return
-          slots.delete(slot)
-          await tx.unsafe(how)
-          tx.release()
-        }
-        try {
-          for (const each of commands) {
-            if (each.do === 'dispatch') {
-              await look(each.maxEvents, each.maxMatches)
-            } else if (each.do === 'emit') {
-              let tx = slots.get(each.slot)
-              if (tx === undefined) {
-                tx = await sql.reserve()
-                await tx`begin`
-                slots.set(each.slot, tx)
-              }
-              await emit(each.account, each.count, { key: each.key, on: tx as unknown as Sql })
-            } else await end(each.slot, each.do)
+          for (const [account, endpoints] of Object.entries(ACCOUNTS)) await subscribe(account, endpoints)
+          const slots = new Map<number, Awaited<ReturnType<typeof sql.reserve>>>()
+          const end = async (slot: number, how: 'commit' | 'rollback') => {
+            const tx = slots.get(slot)
+            if (tx === undefined) return
+            slots.delete(slot)
+            await tx.unsafe(how)
+            tx.release()
           }
-          sawWaiting += await waiting()
-          for (const slot of slots.keys()) await end(slot, 'commit')
-        } finally {
-          for (const slot of slots.keys()) await end(slot, 'rollback')
-        }
-        await dispatchAll(7, 11)
-        expect(await waiting()).toBe(0)
-        const [counts] = await sql`
+          try {
+            for (const each of commands) {
+              if (each.do === 'dispatch') {
+                await look(each.maxEvents, each.maxMatches)
+              } else if (each.do === 'emit') {
+                let tx = slots.get(each.slot)
+                if (tx === undefined) {
+                  tx = await sql.reserve()
+                  await tx`begin`
+                  slots.set(each.slot, tx)
+                }
+                await emit(each.account, each.count, { key: each.key, on: tx as unknown as Sql })
+              } else await end(each.slot, each.do)
+            }
+            sawWaiting += await waiting()
+            for (const slot of slots.keys()) await end(slot, 'commit')
+          } finally {
+            for (const slot of slots.keys()) await end(slot, 'rollback')
+          }
+          await dispatchAll(7, 11)
+          expect(await waiting()).toBe(0)
+          const [counts] = await sql`
           with expected as (select e.id, s.endpoint from posthaste.events e
             join posthaste.subscriptions s on s.account = e.account
             where not exists (select from posthaste.duplicates u where u.event_id = e.id)),
@@ -419,10 +422,12 @@ describe('any interleaving', () => {
             -- Within a transaction, the order is that of the ids.
             (select count(*)::int from (select d.seq, lag(d.seq) over (partition by d.endpoint, e.xid order by e.id) before
               from posthaste.deliveries d join posthaste.events e on e.id = d.event_id) x where x.seq < x.before) out_of_order`
-        expect(counts).toEqual({ missing: 0, too_many: 0, repeated: 0, out_of_order: 0 })
-      }),
-      { numRuns: 15 },
-    )
-    expect(sawWaiting).toBeGreaterThan(0)
-  }, 300_000)
+          expect(counts).toEqual({ missing: 0, too_many: 0, repeated: 0, out_of_order: 0 })
+        }),
+        propertyRuns(15),
+      )
+      expect(sawWaiting).toBeGreaterThan(0)
+    },
+    PROPERTY_TIMEOUT,
+  )
 })

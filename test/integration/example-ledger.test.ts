@@ -17,6 +17,7 @@ import {
   rejectCommission,
   shareOf,
 } from '../../examples/affiliate/src/index.ts'
+import { PROPERTY_TIMEOUT, propertyRuns } from '../support/property-runs.ts'
 import { approvedAffiliate, createTestProgram, type TestProgram } from './example-program.ts'
 
 let program: TestProgram
@@ -147,7 +148,7 @@ async function outcomeOf(work: Promise<unknown>): Promise<string> {
 }
 
 describe('the ledger', () => {
-  test('agrees with a model after every course of business', { timeout: 120_000 }, async () => {
+  test('agrees with a model after every course of business', { timeout: PROPERTY_TIMEOUT }, async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(action, { minLength: 5, maxLength: 30 }), async (actions) => {
         await openShop()
@@ -156,11 +157,11 @@ describe('the ledger', () => {
         for (const of of RATES.keys()) expect(await balanceOf(program.sql, of + 1, 'USD')).toEqual(model.balance(of))
         expect(await auditLedger(program.sql)).toEqual([])
       }),
-      { numRuns: 20, seed: 20_240_120 },
+      propertyRuns(20),
     )
   })
 
-  test('adds up when everything happens at once and emits fail', { timeout: 120_000 }, async () => {
+  test('adds up when everything happens at once and emits fail', { timeout: PROPERTY_TIMEOUT }, async () => {
     const failing = fc.uniqueArray(
       fc.constantFrom(
         'commission.created',
@@ -191,7 +192,7 @@ describe('the ledger', () => {
         }
         await expectEventsToMatchRows()
       }),
-      { numRuns: 10, seed: 20_240_120, endOnFailure: true },
+      { ...propertyRuns(10), endOnFailure: true },
     )
   })
 })

@@ -3,9 +3,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { headersOf, parseHead, type ResponseHead } from '../../packages/core/src/http-client/response-head.ts'
 import { MAX_HEAD_BYTES, type ReadState, ResponseReader } from '../../packages/core/src/http-client/response-reader.ts'
-
-/** A fixed seed: the same cases on every run, on every machine. Change it to look further. */
-const runs = (numRuns: number): fc.Parameters<unknown> => ({ seed: 20240120, numRuns })
+import { propertyRuns } from '../support/property-runs.ts'
 
 interface Heard {
   heads: ResponseHead[]
@@ -85,7 +83,7 @@ describe('a valid response', () => {
           'content-length': String(body.length),
         })
       }),
-      runs(300),
+      propertyRuns(300),
     )
   })
 
@@ -103,7 +101,7 @@ describe('a valid response', () => {
           leftOver: false,
         })
       }),
-      runs(300),
+      propertyRuns(300),
     )
   })
 
@@ -116,7 +114,7 @@ describe('a valid response', () => {
         const bytes = Buffer.concat([Buffer.from(text, 'latin1'), Buffer.from(more)])
         expect(readAll([bytes])).toMatchObject({ body, state: 'end', leftOver: true })
       }),
-      runs(300),
+      propertyRuns(300),
     )
   })
 })
@@ -139,7 +137,7 @@ describe('what is no valid response', () => {
         expect(inPieces.heads.map(({ text }) => text)).toEqual(whole.heads.map(({ text }) => text))
         expect(inPieces.body.startsWith(whole.body) || whole.body.startsWith(inPieces.body)).toBe(true)
       }),
-      runs(2_000),
+      propertyRuns(2_000),
     )
   })
 

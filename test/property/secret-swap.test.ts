@@ -5,6 +5,7 @@
 import { createHmac } from 'node:crypto'
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { PROPERTY_TIMEOUT, propertyRuns } from '../support/property-runs.ts'
 import { type ReceivedRequest, type Receiver, startReceiver } from '../support/receiver.ts'
 import { until } from '../support/until.ts'
 import { type UnderTest, underTest } from '../support/webhooks-under-test.ts'
@@ -107,13 +108,17 @@ async function run(given: Case): Promise<void> {
   await host.webhooks.endpoints.remove('default', id)
 }
 
-test('a receiver that swaps at any moment misses nothing', async () => {
-  await fc.assert(fc.asyncProperty(cases, run), {
-    numRuns: 40,
-    endOnFailure: true,
-    // The edges, always: at once, after the last request, between the two attempts of one delivery.
-    examples: [0, 1, 2, 3, 12].map((swapAt): [Case] => [
-      { refusal: 401, concurrency: 50, ordering: 'none', before: 3, after: 10, swapAt, oneByOne: false, fleet: [] },
-    ]),
-  })
-}, 180_000)
+test(
+  'a receiver that swaps at any moment misses nothing',
+  async () => {
+    await fc.assert(fc.asyncProperty(cases, run), {
+      ...propertyRuns(40),
+      endOnFailure: true,
+      // The edges, always: at once, after the last request, between the two attempts of one delivery.
+      examples: [0, 1, 2, 3, 12].map((swapAt): [Case] => [
+        { refusal: 401, concurrency: 50, ordering: 'none', before: 3, after: 10, swapAt, oneByOne: false, fleet: [] },
+      ]),
+    })
+  },
+  PROPERTY_TIMEOUT,
+)

@@ -5,9 +5,7 @@ import { verifyBodySignature, verifyWebhook } from '../../packages/core/src/rece
 import { createKeyring } from '../../packages/core/src/signing/keyring.ts'
 import { buildBody, createSigner, signatureHeader, standardSignature } from '../../packages/core/src/signing/sign.ts'
 import { secretProblem } from '../../packages/core/src/signing/signing-secret.ts'
-
-/** A fixed seed: the same cases on every run, on every machine. Change it to look further. */
-const runs = (numRuns: number): fc.Parameters<unknown> => ({ seed: 20240120, numRuns })
+import { propertyRuns } from '../support/property-runs.ts'
 
 const text = fc.string({ unit: 'binary' }).filter((value) => value.isWellFormed())
 const json = fc.jsonValue({ stringUnit: 'binary', maxDepth: 5 })
@@ -30,7 +28,7 @@ describe('wire JSON', () => {
         expect(asJson(normalised.value)).toStrictEqual(asJson(value))
         expect(normalised.text).toBe(JSON.stringify(value))
       }),
-      runs(1000),
+      propertyRuns(1000),
     )
   })
 
@@ -56,7 +54,7 @@ describe('wire JSON', () => {
           expect(error).toMatchObject({ code: 'NOT_JSON', errors: [{ path: expect.any(String) }] })
         }
       }),
-      runs(1000),
+      propertyRuns(1000),
     )
   })
 
@@ -69,7 +67,7 @@ describe('wire JSON', () => {
         const input = { before: value, list: [{ deep: inKey ? { [broken]: 1 } : broken }] }
         expect(() => toWireJson(input)).toThrow(/surrogate/)
       }),
-      runs(200),
+      propertyRuns(200),
     )
   })
 })
@@ -93,7 +91,7 @@ describe('bodies', () => {
         expect(parsed.signature).toMatch(/^sha256=[0-9a-f]{64}$/)
         expect(body.includes(`"data":${dataText},"signature"`)).toBe(true)
       }),
-      runs(300),
+      propertyRuns(300),
     )
   })
 
@@ -135,7 +133,7 @@ describe('bodies', () => {
           expect(await verifyBodySignature(flipped, key)).toBe(false)
         },
       ),
-      runs(300),
+      propertyRuns(300),
     )
   })
 })
@@ -149,7 +147,7 @@ describe('secrets at rest', () => {
         expect(ring.open(sealed, context)).toBe(value)
         if (other !== context) expect(() => ring.open(sealed, other)).toThrow(/cannot be read/)
       }),
-      runs(300),
+      propertyRuns(300),
     )
   })
 })
