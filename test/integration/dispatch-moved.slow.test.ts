@@ -6,21 +6,24 @@ import fc from 'fast-check'
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { connect, type Sql } from '../../packages/core/src/storage/connection.ts'
 import { migrate } from '../../packages/core/src/storage/migrate.ts'
+import { type OpenTransaction, OpenTransactions } from '../support/open-transactions.ts'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.ts'
 import { PROPERTY_TIMEOUT, propertyRuns } from '../support/property-runs.ts'
 
 const SCHEMA = 'posthaste'
 const databases: TestDatabase[] = []
 let sql: Sql
+let transactions: OpenTransactions
 
 beforeEach(async () => {
   const database = await createTestDatabase()
   databases.push(database)
   sql = connect(database.url, 8)
+  transactions = new OpenTransactions(database.url)
   await migrate(sql, SCHEMA, 'test')
   await sql`insert into posthaste.subscriptions values ('default', 'a.b', 1)`
 })
-afterEach(async () => await Promise.all([sql, ...idle.splice(0)].map((one) => one.end({ timeout: 5 }))))
+afterEach(async () => await Promise.all([transactions.close(), sql.end({ timeout: 5 })]))
 afterAll(async () => await Promise.all(databases.map((database) => database.drop())))
 
 async function emit(on: Sql = sql, type = 'a.b', key: string | null = null): Promise<string> {
@@ -40,25 +43,6 @@ async function dispatchAll(maxEvents?: number, maxMatches?: number): Promise<voi
   for (let empty = 0; empty < 2; ) {
     const look = await step(maxEvents, maxMatches)
     empty = look !== undefined && !look.more && look.events === 0 ? empty + 1 : 0
-  }
-}
-
-interface OpenTransaction {
-  tx: Sql
-  end(how: 'commit' | 'rollback'): Promise<void>
-}
-
-/** Each on a connection of its own, kept for the next one. */
-const idle: Sql[] = []
-async function openTransaction(): Promise<OpenTransaction> {
-  const tx = idle.pop() ?? connect(databases.at(-1)!.url, 1)
-  await tx`begin`
-  return {
-    tx,
-    async end(how) {
-      await tx.unsafe(how)
-      idle.push(tx)
-    },
   }
 }
 
@@ -115,13 +99,13 @@ describe.each([-400, 300, 5_000_000])('transaction ids that were %i higher', (by
     await sql.begin(async (tx) => {
       await tx.savepoint(async (inner) => void since.push(await emit(inner as unknown as Sql)))
     })
-    const open = await openTransaction()
+    const open = await transactions.begin()
     const late = await emit(open.tx)
     const before = await newestPage()
     await dispatchAll()
     expect(await deliveriesOf([...left, ...since])).toBe(4)
     expect(await deliveriesOf(done)).toBe(2)
-    await open.end('commit')
+    await open.commit()
     const after = [await emit(), late]
     await dispatchAll()
     expect(await deliveriesOf(after)).toBe(2)
@@ -252,15 +236,15 @@ test(
           else if (one.do === 'burn') await burn(one.n)
           else if (one.do === 'look') await step(one.size, one.size)
           else if (one.do === 'open' && open.length < 3) {
-            const opened = await openTransaction()
+            const opened = await transactions.begin()
             open.push({ ...opened, ids: [await emit(opened.tx)] })
           } else if (one.do === 'end' && open.length > 0) {
             const [ended] = open.splice(0, 1)
-            await ended!.end(one.how)
+            await ended![one.how]()
             if (one.how === 'commit') expected.push(...ended!.ids)
           } else if (one.do === 'move') {
             // Nothing that was open at the time exists in the copy.
-            for (const lost of open) await lost.end('rollback')
+            for (const lost of open) await lost.rollback()
             open = []
             const [row] = await sql`select turns_open waiting from posthaste.dispatches order by n desc limit 1`
             sawWaiting += row!.waiting as number
@@ -268,7 +252,7 @@ test(
           }
         }
         for (const ended of open) {
-          await ended.end('commit')
+          await ended.commit()
           expected.push(...ended.ids)
         }
         await dispatchAll(100, 100)

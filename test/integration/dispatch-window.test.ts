@@ -5,19 +5,23 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { dispatchOnce } from '../../packages/core/src/dispatch/dispatcher.ts'
 import { connect, type Sql } from '../../packages/core/src/storage/connection.ts'
 import { migrate } from '../../packages/core/src/storage/migrate.ts'
+import { type OpenTransaction, OpenTransactions } from '../support/open-transactions.ts'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.ts'
 import { PROPERTY_TIMEOUT, propertyRuns } from '../support/property-runs.ts'
 
 const SCHEMA = 'posthaste'
 let database: TestDatabase
 let sql: Sql
+let transactions: OpenTransactions
 
 beforeAll(async () => {
   database = await createTestDatabase()
   sql = connect(database.url, 12)
+  transactions = new OpenTransactions(database.url)
   await migrate(sql, SCHEMA, 'test')
 })
 afterAll(async () => {
+  await transactions.close()
   await sql.end({ timeout: 5 })
   await database.drop()
 })
@@ -63,21 +67,10 @@ async function endpointsOf(event: string): Promise<number[]> {
   return rows.map((row) => row.endpoint as number)
 }
 
-/** A transaction that stays open until it is told to end. */
-async function openTransaction(): Promise<{ tx: Sql; commit(): Promise<void>; rollback(): Promise<void> }> {
-  const tx = (await sql.reserve()) as unknown as Sql & { release(): void }
-  await tx`begin`
-  const end = (how: 'commit' | 'rollback') => async () => {
-    await tx.unsafe(how)
-    tx.release()
-  }
-  return { tx, commit: end('commit'), rollback: end('rollback') }
-}
-
 describe('what commits late', () => {
   test('a transaction that emits first and commits after a thousand others', async () => {
     await subscribe('a.b', [1])
-    const late = await openTransaction()
+    const late = await transactions.begin()
     const first = await emit(late.tx, 'a.b')
     const others: string[] = []
     for (let n = 0; n < 1_000; n++) {
@@ -96,9 +89,9 @@ describe('what commits late', () => {
 
   test('is found at the next look, also while an older transaction stays open and none has begun since', async () => {
     await subscribe('a.b', [1])
-    const oldest = await openTransaction()
+    const oldest = await transactions.begin()
     await emit(oldest.tx, 'a.b')
-    const middle = await openTransaction()
+    const middle = await transactions.begin()
     const event = await emit(middle.tx, 'a.b')
     await emit(sql, 'a.b')
     await dispatchAll()
@@ -111,7 +104,7 @@ describe('what commits late', () => {
 
   test('a prepared transaction', async () => {
     await subscribe('a.b', [1])
-    const prepared = await openTransaction()
+    const prepared = await transactions.begin()
     const event = await emit(prepared.tx, 'a.b')
     await prepared.tx.unsafe(`prepare transaction 'two-phase'`)
     await prepared.commit()
@@ -125,7 +118,7 @@ describe('what commits late', () => {
 
   test('200 subtransactions, some of them rolled back', async () => {
     await subscribe('a.b', [1])
-    const outer = await openTransaction()
+    const outer = await transactions.begin()
     const kept: string[] = []
     const dropped: string[] = []
     for (let n = 0; n < 200; n++) {
@@ -148,7 +141,7 @@ describe('what commits late', () => {
 test('a hundred thousand uncommitted rows keep nobody waiting, and are delivered once when they commit', async () => {
   await subscribe('a.b', [1])
   const [{ before } = { before: 0 }] = await sql`select count(*)::int before from posthaste.deliveries`
-  const large = await openTransaction()
+  const large = await transactions.begin()
   await large.tx.unsafe(
     `insert into posthaste.events (account, type, data) select 'default', 'a.b', '{}' from generate_series(1, 100000)`,
   )
@@ -288,7 +281,7 @@ describe('several dispatchers at once', () => {
   test('one that was killed in the middle leaves nothing behind, and the next one does it all', async () => {
     await subscribe('a.b', [1])
     const event = await emit(sql, 'a.b')
-    const dying = await openTransaction()
+    const dying = await transactions.begin()
     await dying.tx`select * from posthaste.dispatch(1000, 2000)`
     expect(await step(1_000, 2_000)).toBeUndefined()
     const [backend] = await dying.tx`select pg_backend_pid() pid`
@@ -378,7 +371,7 @@ describe('any interleaving', () => {
           for (const [pattern, endpoints] of Object.entries(SUBSCRIBERS)) await subscribe(pattern, endpoints)
           const from = await newest()
           interface Slot {
-            open: Awaited<ReturnType<typeof openTransaction>>
+            open: OpenTransaction
             events: [id: string, type: keyof typeof SUBSCRIBERS][]
             /** How many events there were at the savepoint, where one was made. */
             saved: number | null
@@ -392,7 +385,7 @@ describe('any interleaving', () => {
               // Transactions of the host that have nothing to do with us move the counter, too.
               else if (each.do === 'idle') await sql`select pg_current_xact_id()`
               else if (each.do === 'emit') {
-                slots[each.slot] ??= { open: await openTransaction(), events: [], saved: null }
+                slots[each.slot] ??= { open: await transactions.begin(), events: [], saved: null }
                 const { open, events } = slots[each.slot]!
                 for (let n = 0; n < each.count; n++) events.push([await emit(open.tx, each.type), each.type])
               } else {
@@ -426,7 +419,7 @@ describe('any interleaving', () => {
           expect(aborted.filter(([id]) => expected.has(id))).toEqual([])
           await expectWakeUpsToMatch(from)
         }),
-        propertyRuns(30),
+        { ...propertyRuns(30), endOnFailure: true },
       )
     },
     PROPERTY_TIMEOUT,
