@@ -1,6 +1,7 @@
 /**
  * Beside a transaction that keeps vacuum from working: a steady load in a window at the start, and in another after many other
- * events have gone through. Ours, one graphile-worker job per delivery, and an ordinary table with FOR UPDATE SKIP LOCKED.
+ * events have gone through, and once more after a checkpoint. Ours, one graphile-worker job per delivery, and an ordinary table
+ * with FOR UPDATE SKIP LOCKED.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
@@ -54,6 +55,8 @@ interface Round {
   gaveUp: boolean
   /** Null: what it had taken on had not arrived after half a minute, so there was no steady state to measure. */
   second: Window | null
+  /** Once more when what the many events left in memory has been written out. Null where nothing more was to be measured. */
+  settled: Window | null
 }
 
 export const storage: Scenario = {
@@ -70,14 +73,14 @@ export const storage: Scenario = {
         if (!`${engine}, ${holder}`.startsWith(context.only ?? '')) continue
         const round = await runOne(context, engine, holder, size, failures)
         rounds.push(round)
-        context.progress(`storage\n${formatTable(HEAD, [rowOf(round)])}`)
+        context.progress(`storage\n${formatTable(HEAD, rowsOf(round))}`)
         context.save({ size, rounds })
       }
     }
     const title =
       `${PER_SECOND}/s to ${ENDPOINTS.toLocaleString('en')} endpoints, windows of ${size.windowSeconds} s, ` +
       `${size.between.toLocaleString('en')} events in between; * given up after ${size.limitSeconds} s of them`
-    return { tables: [{ title, text: formatTable(HEAD, rounds.map(rowOf)) }], data: { size, rounds }, failures }
+    return { tables: [{ title, text: formatTable(HEAD, rounds.flatMap(rowsOf)) }], data: { size, rounds }, failures }
   },
 }
 
@@ -88,19 +91,23 @@ const HEAD = [
   'per s',
 ]
 
-function rowOf({ engine, holder, first, second, between, betweenSeconds, gaveUp }: Round): string[] {
+function rowsOf({ engine, holder, first, second, settled, between, betweenSeconds, gaveUp }: Round): string[][] {
+  const name = `${engine}, ${holder}`
+  const went = [`${between.toLocaleString('en')}${gaveUp ? ' *' : ''}`, (between / betweenSeconds).toFixed(0)]
+  const rows = [[name, ...compared(first, second), ...went]]
+  if (settled !== null) rows.push([`${name}, after a checkpoint`, ...compared(first, settled), '', ''])
+  return rows
+}
+
+/** `then`: null where there was nothing to measure. */
+function compared(first: Window, then: Window | null): string[] {
   const ratio = (one: number, other: number) => (one > 0 && Number.isFinite(other) ? (other / one).toFixed(2) : '–')
   const shown = (value: number, digits: number) => (Number.isFinite(value) ? value.toFixed(digits) : 'never')
-  return [
-    `${engine}, ${holder}`,
-    ...(['perSecond', 'p50', 'p99', 'cpu'] as const).flatMap((figure) => {
-      const digits = figure === 'perSecond' ? 0 : figure === 'cpu' ? 2 : 1
-      if (second === null) return [shown(first[figure], digits), 'stuck', '–']
-      return [shown(first[figure], digits), shown(second[figure], digits), ratio(first[figure], second[figure])]
-    }),
-    `${between.toLocaleString('en')}${gaveUp ? ' *' : ''}`,
-    (between / betweenSeconds).toFixed(0),
-  ]
+  return (['perSecond', 'p50', 'p99', 'cpu'] as const).flatMap((figure) => {
+    const digits = figure === 'perSecond' ? 0 : figure === 'cpu' ? 2 : 1
+    if (then === null) return [shown(first[figure], digits), 'stuck', '–']
+    return [shown(first[figure], digits), shown(then[figure], digits), ratio(first[figure], then[figure])]
+  })
 }
 
 async function runOne(
@@ -141,10 +148,15 @@ async function runOne(
     // Of a contender that cannot keep up any more, that is the result.
     const second = went.drained ? await measure(size.windowSeconds) : null
     if (second !== null && !went.gaveUp) check(second)
+    let settled: Window | null = null
+    if (second !== null && !went.gaveUp) {
+      await context.postgres.checkpoint()
+      settled = check(await measure(size.windowSeconds))
+    }
     await held.unsafe('rollback')
     held.release()
     const { between, betweenSeconds, gaveUp } = went
-    return { engine, holder, first, between, betweenSeconds, gaveUp, second }
+    return { engine, holder, first, between, betweenSeconds, gaveUp, second, settled }
   } finally {
     await contender?.stop()
     await receiver.stop()

@@ -10,6 +10,8 @@ export interface BenchPostgres {
   readonly durable: boolean
   createDatabase(): Promise<BenchDatabase>
   cpuSeconds(): number
+  /** Writes out what is only in memory. */
+  checkpoint(): Promise<void>
   stop(): Promise<void>
 }
 
@@ -60,6 +62,9 @@ export async function startBenchPostgres(durable: boolean, logStatements: boolea
       }
     },
     cpuSeconds: () => (server.pid === null ? 0 : treeCpuSeconds(server.pid)),
+    async checkpoint() {
+      await admin`checkpoint`
+    },
     async stop() {
       await admin.end({ timeout: 5 })
       await server.stop()
