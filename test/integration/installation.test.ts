@@ -170,6 +170,8 @@ describe('adopt', () => {
     await it.webhooks.start()
     await it.emit(1)
     await receiver.received(path, 1)
+    // Recorded, too: what was sent and not recorded when it is made to stop is sent again, as after a crash.
+    await it.settled()
     await copy.adopt({ what: 'continue' })
     await until('it to stop', () => told.length > 0)
     expect(told).toEqual(['other staging'])
