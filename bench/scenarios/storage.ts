@@ -147,9 +147,9 @@ async function runOne(
     if (went.gaveUp && engine === 'posthaste') failures.push(`storage ${name}: only ${went.between} went through.`)
     // Of a contender that cannot keep up any more, that is the result.
     const second = went.drained ? await measure(size.windowSeconds) : null
-    if (second !== null && !went.gaveUp) check(second)
     let settled: Window | null = null
     if (second !== null && !went.gaveUp) {
+      check(second)
       await context.postgres.checkpoint()
       settled = check(await measure(size.windowSeconds))
     }

@@ -118,79 +118,77 @@ const ALLOWED: Record<string, number[]> = {
   'GET /events/{id}': [200],
 }
 
-test(
-  'no sequence of valid calls answers a 5xx, or anything of another account',
-  async () => {
-    const seen = new Set<string>()
-    await fc.assert(
-      fc.asyncProperty(fc.array(steps, { minLength: 8, maxLength: 24 }), async (sequence) => {
-        const accounts = [freshAccount(), freshAccount()] as const
-        const known: Record<Kind, { id: string; owner: number }[]> = {
-          endpoint: [],
-          event: [],
-          delivery: [],
-          replay: [],
-        }
-        const own = (kind: Kind, owner: number) => known[kind].filter((one) => one.owner === owner).map(({ id }) => id)
-        for (const owner of [0, 1] as const) {
-          const body = { url: 'https://your-app.com/hooks', events: ['*'] }
-          const { json } = await call(mounted, 'POST', '/', { account: accounts[owner], body })
-          known.endpoint.push({ id: json.id, owner })
-        }
-        for (const step of sequence) {
-          const account = accounts[step.account === 0 ? 0 : 1]
-          if ('emit' in step) {
-            known.event.push({
-              id: await seedEvent(api.sql, account, step.emit, step.attempts, step.key),
-              owner: step.account,
-            })
-            for (const endpoint of own('endpoint', step.account)) {
-              for (const { id } of (await api.deliveries.list(account, endpoint)).data) {
-                if (!own('delivery', step.account).includes(id)) known.delivery.push({ id, owner: step.account })
-              }
-            }
-            continue
-          }
-          const target =
-            step.kind === null ? undefined : known[step.kind][step.nth % Math.max(1, known[step.kind].length)]
-          const path = step.path.replace('{id}', target?.id ?? 'x')
-          const query = new URLSearchParams(step.query)
-          const body = step.body === undefined ? {} : { body: step.body }
-          const answer = await call(mounted, step.method, `${path}${query.size > 0 ? `?${query}` : ''}`, {
-            account,
-            ...body,
+test('no sequence of valid calls answers a 5xx, or anything of another account', {
+  timeout: PROPERTY_TIMEOUT,
+}, async () => {
+  const seen = new Set<string>()
+  await fc.assert(
+    fc.asyncProperty(fc.array(steps, { minLength: 8, maxLength: 24 }), async (sequence) => {
+      const accounts = [freshAccount(), freshAccount()] as const
+      const known: Record<Kind, { id: string; owner: number }[]> = {
+        endpoint: [],
+        event: [],
+        delivery: [],
+        replay: [],
+      }
+      const own = (kind: Kind, owner: number) => known[kind].filter((one) => one.owner === owner).map(({ id }) => id)
+      for (const owner of [0, 1] as const) {
+        const body = { url: 'https://your-app.com/hooks', events: ['*'] }
+        const { json } = await call(mounted, 'POST', '/', { account: accounts[owner], body })
+        known.endpoint.push({ id: json.id, owner })
+      }
+      for (const step of sequence) {
+        const account = accounts[step.account === 0 ? 0 : 1]
+        if ('emit' in step) {
+          known.event.push({
+            id: await seedEvent(api.sql, account, step.emit, step.attempts, step.key),
+            owner: step.account,
           })
-          const operation = `${step.method} ${step.path}`
-          if (step.kind !== null && target?.owner !== step.account && answer.status !== 422)
-            expect(answer.status).toBe(404)
-          else expect([operation, ALLOWED[operation]]).toEqual([operation, expect.arrayContaining([answer.status])])
-          seen.add(`${operation} ${answer.status}`)
-          if (operation === 'POST /') known.endpoint.push({ id: answer.json.id, owner: step.account })
-          if (answer.status === 202 && operation === 'POST /{id}/replay')
-            known.replay.push({ id: answer.json.id, owner: step.account })
-          if (answer.status !== 200) continue
-          if (operation === 'GET /events')
-            for (const one of answer.json.data) expect(own('event', step.account)).toContain(one.id)
-          if (operation === 'GET /{id}/deliveries') {
-            for (const one of answer.json.data) expect(own('event', step.account)).toContain(one.event_id)
+          for (const endpoint of own('endpoint', step.account)) {
+            for (const { id } of (await api.deliveries.list(account, endpoint)).data) {
+              if (!own('delivery', step.account).includes(id)) known.delivery.push({ id, owner: step.account })
+            }
           }
+          continue
         }
-        // Replays go on, whatever happened to their endpoints.
-        await dispatchAll(api.sql)
-        for (const { no } of await api.sql`select no from ${api.sql(SCHEMA)}.replays where status = 'running'`) {
-          await api.sql`select ${api.sql(SCHEMA)}.replay_step(${no}::int, 1000)`
+        const target =
+          step.kind === null ? undefined : known[step.kind][step.nth % Math.max(1, known[step.kind].length)]
+        const path = step.path.replace('{id}', target?.id ?? 'x')
+        const query = new URLSearchParams(step.query)
+        const body = step.body === undefined ? {} : { body: step.body }
+        const answer = await call(mounted, step.method, `${path}${query.size > 0 ? `?${query}` : ''}`, {
+          account,
+          ...body,
+        })
+        const operation = `${step.method} ${step.path}`
+        if (step.kind !== null && target?.owner !== step.account && answer.status !== 422)
+          expect(answer.status).toBe(404)
+        else expect([operation, ALLOWED[operation]]).toEqual([operation, expect.arrayContaining([answer.status])])
+        seen.add(`${operation} ${answer.status}`)
+        if (operation === 'POST /') known.endpoint.push({ id: answer.json.id, owner: step.account })
+        if (answer.status === 202 && operation === 'POST /{id}/replay')
+          known.replay.push({ id: answer.json.id, owner: step.account })
+        if (answer.status !== 200) continue
+        if (operation === 'GET /events')
+          for (const one of answer.json.data) expect(own('event', step.account)).toContain(one.id)
+        if (operation === 'GET /{id}/deliveries') {
+          for (const one of answer.json.data) expect(own('event', step.account)).toContain(one.event_id)
         }
-        await dispatchAll(api.sql)
-      }),
-      { ...propertyRuns(60), examples: [[EVERY_OPERATION]] },
-    )
-    expect(api.log).toEqual([])
-    // That the sequences get somewhere: each operation has succeeded at least once.
-    for (const [operation, statuses] of Object.entries(ALLOWED)) {
-      // A replay is mostly over before anybody can cancel it; api-replays.slow.test.ts cancels one.
-      if (operation === 'DELETE /replays/{id}') continue
-      expect(seen).toContain(`${operation} ${statuses[0]}`)
-    }
-  },
-  PROPERTY_TIMEOUT,
-)
+      }
+      // Replays go on, whatever happened to their endpoints.
+      await dispatchAll(api.sql)
+      for (const { no } of await api.sql`select no from ${api.sql(SCHEMA)}.replays where status = 'running'`) {
+        await api.sql`select ${api.sql(SCHEMA)}.replay_step(${no}::int, 1000)`
+      }
+      await dispatchAll(api.sql)
+    }),
+    { ...propertyRuns(60), examples: [[EVERY_OPERATION]] },
+  )
+  expect(api.log).toEqual([])
+  // That the sequences get somewhere: each operation has succeeded at least once.
+  for (const [operation, statuses] of Object.entries(ALLOWED)) {
+    // A replay is mostly over before anybody can cancel it; api-replays.slow.test.ts cancels one.
+    if (operation === 'DELETE /replays/{id}') continue
+    expect(seen).toContain(`${operation} ${statuses[0]}`)
+  }
+})

@@ -70,69 +70,62 @@ interface Known {
   deleted: boolean
 }
 
-test(
-  'no sequence of valid calls answers a 5xx, or anything of another account',
-  async () => {
-    await fc.assert(
-      fc.asyncProperty(fc.array(steps, { minLength: 1, maxLength: 14 }), async (sequence) => {
-        const accounts = [freshAccount(), freshAccount()] as const
-        const known: Known[] = []
-        for (const step of sequence) {
-          const { account, endpoint } = step.who
-          const target = known.length === 0 ? undefined : known[endpoint % known.length]
-          const usesId = step.path.includes('{id}')
-          const path = step.path.replace('{id}', target?.id ?? 'ep_00000000000000000000000000000000')
-          const body: Record<string, unknown> | undefined = 'body' in step ? step.body : undefined
-          const answer = await call(mounted, step.method, path, {
-            account: accounts[account === 0 ? 0 : 1],
-            ...(body === undefined ? {} : { body }),
-          })
-          expect(answer.status).toBeLessThan(500)
-          if (!usesId) {
-            await checkOpen(answer, step.method, account, known)
-          } else if (target === undefined || target.owner !== account || target.deleted) {
-            expect(answer.status).toBe(404)
-          } else {
-            // A generated URL may be one that is refused.
-            expect(body?.url === undefined ? [200, 204] : [200, 422]).toContain(answer.status)
-            if (answer.status < 300) remember(target, step.method, body, answer)
-          }
-        }
-        for (const { id, owner, secret, deleted } of known) {
-          if (deleted) continue
-          const shown = await call(mounted, 'GET', `/${id}/secret`, { account: accounts[owner === 0 ? 0 : 1] })
-          expect(shown.json.secret).toBe(secret)
-        }
-      }),
-      propertyRuns(60),
-    )
-    expect(api.log).toEqual([])
-
-    async function checkOpen(answer: Answer, method: string, account: number, known: Known[]): Promise<void> {
-      const own = known.filter(({ owner, deleted }) => owner === account && !deleted)
-      if (method === 'GET') {
-        expect(answer.status).toBe(200)
-        for (const { id } of answer.json.data) expect(own.map((one) => one.id)).toContain(id)
-      } else {
-        // The limit is four.
-        expect(own.length < 4 ? [201, 422] : [409, 422]).toContain(answer.status)
-        if (answer.status === 201) {
-          known.push({ id: answer.json.id, owner: account, secret: answer.json.secret, deleted: false })
+test('no sequence of valid calls answers a 5xx, or anything of another account', {
+  timeout: PROPERTY_TIMEOUT,
+}, async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(steps, { minLength: 1, maxLength: 14 }), async (sequence) => {
+      const accounts = [freshAccount(), freshAccount()] as const
+      const known: Known[] = []
+      for (const step of sequence) {
+        const { account, endpoint } = step.who
+        const target = known.length === 0 ? undefined : known[endpoint % known.length]
+        const usesId = step.path.includes('{id}')
+        const path = step.path.replace('{id}', target?.id ?? 'ep_00000000000000000000000000000000')
+        const body: Record<string, unknown> | undefined = 'body' in step ? step.body : undefined
+        const answer = await call(mounted, step.method, path, {
+          account: accounts[account === 0 ? 0 : 1],
+          ...(body === undefined ? {} : { body }),
+        })
+        expect(answer.status).toBeLessThan(500)
+        if (!usesId) {
+          await checkOpen(answer, step.method, account, known)
+        } else if (target === undefined || target.owner !== account || target.deleted) {
+          expect(answer.status).toBe(404)
+        } else {
+          // A generated URL may be one that is refused.
+          expect(body?.url === undefined ? [200, 204] : [200, 422]).toContain(answer.status)
+          if (answer.status < 300) remember(target, step.method, body, answer)
         }
       }
-    }
+      for (const { id, owner, secret, deleted } of known) {
+        if (deleted) continue
+        const shown = await call(mounted, 'GET', `/${id}/secret`, { account: accounts[owner === 0 ? 0 : 1] })
+        expect(shown.json.secret).toBe(secret)
+      }
+    }),
+    propertyRuns(60),
+  )
+  expect(api.log).toEqual([])
 
-    function remember(
-      target: Known,
-      method: string,
-      body: Record<string, unknown> | undefined,
-      { json }: Answer,
-    ): void {
-      if (method === 'DELETE') target.deleted = true
-      if (typeof body?.secret === 'string') target.secret = body.secret
-      // The answers of rotations and of GET secret.
-      if (json?.secret !== undefined) target.secret = json.secret
+  async function checkOpen(answer: Answer, method: string, account: number, known: Known[]): Promise<void> {
+    const own = known.filter(({ owner, deleted }) => owner === account && !deleted)
+    if (method === 'GET') {
+      expect(answer.status).toBe(200)
+      for (const { id } of answer.json.data) expect(own.map((one) => one.id)).toContain(id)
+    } else {
+      // The limit is four.
+      expect(own.length < 4 ? [201, 422] : [409, 422]).toContain(answer.status)
+      if (answer.status === 201) {
+        known.push({ id: answer.json.id, owner: account, secret: answer.json.secret, deleted: false })
+      }
     }
-  },
-  PROPERTY_TIMEOUT,
-)
+  }
+
+  function remember(target: Known, method: string, body: Record<string, unknown> | undefined, { json }: Answer): void {
+    if (method === 'DELETE') target.deleted = true
+    if (typeof body?.secret === 'string') target.secret = body.secret
+    // The answers of rotations and of GET secret.
+    if (json?.secret !== undefined) target.secret = json.secret
+  }
+})

@@ -216,55 +216,53 @@ describe.each([-400, 300, 5_000_000])('transaction ids that were %i higher', (by
   })
 })
 
-test(
-  'any interleaving of emits, open transactions, looks and moves: every event once',
-  async () => {
-    const action = fc.oneof(
-      fc.record({ do: fc.constant('emit' as const), n: fc.integer({ min: 1, max: 12 }) }),
-      fc.record({ do: fc.constant('open' as const) }),
-      fc.record({ do: fc.constant('end' as const), how: fc.constantFrom('commit' as const, 'rollback' as const) }),
-      fc.record({ do: fc.constant('look' as const), size: fc.integer({ min: 1, max: 5 }) }),
-      fc.record({ do: fc.constant('burn' as const), n: fc.integer({ min: 1, max: 60 }) }),
-      fc.record({ do: fc.constant('move' as const), by: fc.constantFrom(-300, 30, 150, 1_000_000) }),
-    )
-    await burn(1_500)
-    let sawWaiting = 0
-    await fc.assert(
-      fc.asyncProperty(fc.array(action, { minLength: 5, maxLength: 25 }), async (actions) => {
-        const expected: string[] = []
-        let open: (OpenTransaction & { ids: string[] })[] = []
-        for (const one of actions) {
-          if (one.do === 'emit') for (let n = 0; n < one.n; n++) expected.push(await emit())
-          else if (one.do === 'burn') await burn(one.n)
-          else if (one.do === 'look') await step(one.size, one.size)
-          else if (one.do === 'open' && open.length < 3) {
-            const opened = await transactions.begin()
-            open.push({ ...opened, ids: [await emit(opened.tx)] })
-          } else if (one.do === 'end' && open.length > 0) {
-            const [ended] = open.splice(0, 1)
-            await ended![one.how]()
-            if (one.how === 'commit') expected.push(...ended!.ids)
-          } else if (one.do === 'move') {
-            // Nothing that was open at the time exists in the copy.
-            for (const lost of open) await lost.rollback()
-            open = []
-            const [row] = await sql`select turns_open waiting from posthaste.dispatches order by n desc limit 1`
-            sawWaiting += row!.waiting as number
-            await move(one.by)
-          }
+test('any interleaving of emits, open transactions, looks and moves: every event once', {
+  timeout: PROPERTY_TIMEOUT,
+}, async () => {
+  const action = fc.oneof(
+    fc.record({ do: fc.constant('emit' as const), n: fc.integer({ min: 1, max: 12 }) }),
+    fc.record({ do: fc.constant('open' as const) }),
+    fc.record({ do: fc.constant('end' as const), how: fc.constantFrom('commit' as const, 'rollback' as const) }),
+    fc.record({ do: fc.constant('look' as const), size: fc.integer({ min: 1, max: 5 }) }),
+    fc.record({ do: fc.constant('burn' as const), n: fc.integer({ min: 1, max: 60 }) }),
+    fc.record({ do: fc.constant('move' as const), by: fc.constantFrom(-300, 30, 150, 1_000_000) }),
+  )
+  await burn(1_500)
+  let sawWaiting = 0
+  await fc.assert(
+    fc.asyncProperty(fc.array(action, { minLength: 5, maxLength: 25 }), async (actions) => {
+      const expected: string[] = []
+      let open: (OpenTransaction & { ids: string[] })[] = []
+      for (const one of actions) {
+        if (one.do === 'emit') for (let n = 0; n < one.n; n++) expected.push(await emit())
+        else if (one.do === 'burn') await burn(one.n)
+        else if (one.do === 'look') await step(one.size, one.size)
+        else if (one.do === 'open' && open.length < 3) {
+          const opened = await transactions.begin()
+          open.push({ ...opened, ids: [await emit(opened.tx)] })
+        } else if (one.do === 'end' && open.length > 0) {
+          const [ended] = open.splice(0, 1)
+          await ended![one.how]()
+          if (one.how === 'commit') expected.push(...ended!.ids)
+        } else if (one.do === 'move') {
+          // Nothing that was open at the time exists in the copy.
+          for (const lost of open) await lost.rollback()
+          open = []
+          const [row] = await sql`select turns_open waiting from posthaste.dispatches order by n desc limit 1`
+          sawWaiting += row!.waiting as number
+          await move(one.by)
         }
-        for (const ended of open) {
-          await ended.commit()
-          expected.push(...ended.ids)
-        }
-        await dispatchAll(100, 100)
-        expect(await deliveriesOf(expected)).toBe(expected.length)
-        const [doubled] = await sql`select count(*)::int - count(distinct seq)::int n from posthaste.deliveries`
-        expect(doubled!.n).toBe(0)
-      }),
-      { ...propertyRuns(60), endOnFailure: true },
-    )
-    expect(sawWaiting).toBeGreaterThan(0)
-  },
-  PROPERTY_TIMEOUT,
-)
+      }
+      for (const ended of open) {
+        await ended.commit()
+        expected.push(...ended.ids)
+      }
+      await dispatchAll(100, 100)
+      expect(await deliveriesOf(expected)).toBe(expected.length)
+      const [doubled] = await sql`select count(*)::int - count(distinct seq)::int n from posthaste.deliveries`
+      expect(doubled!.n).toBe(0)
+    }),
+    { ...propertyRuns(60), endOnFailure: true },
+  )
+  expect(sawWaiting).toBeGreaterThan(0)
+})

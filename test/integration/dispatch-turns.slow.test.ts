@@ -369,46 +369,46 @@ describe('any interleaving', () => {
     },
   )
 
-  test(
-    'of backlogs of several accounts, late commits and looks of any page size: each event once, each window in order',
-    async () => {
-      let sawWaiting = 0
-      await fc.assert(
-        fc.asyncProperty(fc.array(command, { minLength: 40, maxLength: 70 }), async (commands) => {
-          await dispatchAll()
-          await sql`truncate posthaste.events, posthaste.deliveries, posthaste.subscriptions, posthaste.idempotency_keys,
+  test('of backlogs of several accounts, late commits and looks of any page size: each event once, each window in order', {
+    timeout: PROPERTY_TIMEOUT,
+  }, async () => {
+    let sawWaiting = 0
+    await fc.assert(
+      fc.asyncProperty(fc.array(command, { minLength: 40, maxLength: 70 }), async (commands) => {
+        await dispatchAll()
+        await sql`truncate posthaste.events, posthaste.deliveries, posthaste.subscriptions, posthaste.idempotency_keys,
           posthaste.duplicates`
-          for (const [account, endpoints] of Object.entries(ACCOUNTS)) await subscribe(account, endpoints)
-          const slots = new Map<number, Awaited<ReturnType<typeof sql.reserve>>>()
-          const end = async (slot: number, how: 'commit' | 'rollback') => {
-            const tx = slots.get(slot)
-            if (tx === undefined) return
-            slots.delete(slot)
-            await tx.unsafe(how)
-            tx.release()
+        for (const [account, endpoints] of Object.entries(ACCOUNTS)) await subscribe(account, endpoints)
+        const slots = new Map<number, Awaited<ReturnType<typeof sql.reserve>>>()
+        const end = async (slot: number, how: 'commit' | 'rollback') => {
+          const tx = slots.get(slot)
+          if (tx === undefined) return
+          slots.delete(slot)
+          await tx.unsafe(how)
+          tx.release()
+        }
+        try {
+          for (const each of commands) {
+            if (each.do === 'dispatch') {
+              await look(each.maxEvents, each.maxMatches)
+            } else if (each.do === 'emit') {
+              let tx = slots.get(each.slot)
+              if (tx === undefined) {
+                tx = await sql.reserve()
+                await tx`begin`
+                slots.set(each.slot, tx)
+              }
+              await emit(each.account, each.count, { key: each.key, on: tx as unknown as Sql })
+            } else await end(each.slot, each.do)
           }
-          try {
-            for (const each of commands) {
-              if (each.do === 'dispatch') {
-                await look(each.maxEvents, each.maxMatches)
-              } else if (each.do === 'emit') {
-                let tx = slots.get(each.slot)
-                if (tx === undefined) {
-                  tx = await sql.reserve()
-                  await tx`begin`
-                  slots.set(each.slot, tx)
-                }
-                await emit(each.account, each.count, { key: each.key, on: tx as unknown as Sql })
-              } else await end(each.slot, each.do)
-            }
-            sawWaiting += await waiting()
-            for (const slot of slots.keys()) await end(slot, 'commit')
-          } finally {
-            for (const slot of slots.keys()) await end(slot, 'rollback')
-          }
-          await dispatchAll(7, 11)
-          expect(await waiting()).toBe(0)
-          const [counts] = await sql`
+          sawWaiting += await waiting()
+          for (const slot of slots.keys()) await end(slot, 'commit')
+        } finally {
+          for (const slot of slots.keys()) await end(slot, 'rollback')
+        }
+        await dispatchAll(7, 11)
+        expect(await waiting()).toBe(0)
+        const [counts] = await sql`
           with expected as (select e.id, s.endpoint from posthaste.events e
             join posthaste.subscriptions s on s.account = e.account
             where not exists (select from posthaste.duplicates u where u.event_id = e.id)),
@@ -422,12 +422,10 @@ describe('any interleaving', () => {
             -- Within a transaction, the order is that of the ids.
             (select count(*)::int from (select d.seq, lag(d.seq) over (partition by d.endpoint, e.xid order by e.id) before
               from posthaste.deliveries d join posthaste.events e on e.id = d.event_id) x where x.seq < x.before) out_of_order`
-          expect(counts).toEqual({ missing: 0, too_many: 0, repeated: 0, out_of_order: 0 })
-        }),
-        propertyRuns(15),
-      )
-      expect(sawWaiting).toBeGreaterThan(0)
-    },
-    PROPERTY_TIMEOUT,
-  )
+        expect(counts).toEqual({ missing: 0, too_many: 0, repeated: 0, out_of_order: 0 })
+      }),
+      propertyRuns(15),
+    )
+    expect(sawWaiting).toBeGreaterThan(0)
+  })
 })

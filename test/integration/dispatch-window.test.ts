@@ -361,67 +361,65 @@ describe('any interleaving', () => {
 
   const SUBSCRIBERS = { 'a.x': [1, 2, 3, 4, 5], 'a.y': [1, 2, 6, 7, 8, 9, 10, 11], 'b.z': [3], 'none.such': [] }
 
-  test(
-    'of open, committed and rolled back transactions with looks of any page size',
-    async () => {
-      await fc.assert(
-        fc.asyncProperty(fc.array(command, { minLength: 60, maxLength: 120 }), async (commands) => {
-          await dispatchAll()
-          await sql`delete from posthaste.subscriptions`
-          for (const [pattern, endpoints] of Object.entries(SUBSCRIBERS)) await subscribe(pattern, endpoints)
-          const from = await newest()
-          interface Slot {
-            open: OpenTransaction
-            events: [id: string, type: keyof typeof SUBSCRIBERS][]
-            /** How many events there were at the savepoint, where one was made. */
-            saved: number | null
-          }
-          const slots: (Slot | null)[] = Array.from({ length: SLOTS }, () => null)
-          const committed: Slot['events'] = []
-          const aborted: Slot['events'] = []
-          try {
-            for (const each of commands) {
-              if (each.do === 'dispatch') await step(each.maxEvents, each.maxMatches)
-              // Transactions of the host that have nothing to do with us move the counter, too.
-              else if (each.do === 'idle') await sql`select pg_current_xact_id()`
-              else if (each.do === 'emit') {
-                slots[each.slot] ??= { open: await transactions.begin(), events: [], saved: null }
-                const { open, events } = slots[each.slot]!
-                for (let n = 0; n < each.count; n++) events.push([await emit(open.tx, each.type), each.type])
+  test('of open, committed and rolled back transactions with looks of any page size', {
+    timeout: PROPERTY_TIMEOUT,
+  }, async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(command, { minLength: 60, maxLength: 120 }), async (commands) => {
+        await dispatchAll()
+        await sql`delete from posthaste.subscriptions`
+        for (const [pattern, endpoints] of Object.entries(SUBSCRIBERS)) await subscribe(pattern, endpoints)
+        const from = await newest()
+        interface Slot {
+          open: OpenTransaction
+          events: [id: string, type: keyof typeof SUBSCRIBERS][]
+          /** How many events there were at the savepoint, where one was made. */
+          saved: number | null
+        }
+        const slots: (Slot | null)[] = Array.from({ length: SLOTS }, () => null)
+        const committed: Slot['events'] = []
+        const aborted: Slot['events'] = []
+        try {
+          for (const each of commands) {
+            if (each.do === 'dispatch') await step(each.maxEvents, each.maxMatches)
+            // Transactions of the host that have nothing to do with us move the counter, too.
+            else if (each.do === 'idle') await sql`select pg_current_xact_id()`
+            else if (each.do === 'emit') {
+              slots[each.slot] ??= { open: await transactions.begin(), events: [], saved: null }
+              const { open, events } = slots[each.slot]!
+              for (let n = 0; n < each.count; n++) events.push([await emit(open.tx, each.type), each.type])
+            } else {
+              const slot = slots[each.slot]
+              if (slot == null) continue
+              if (each.do === 'savepoint') {
+                await slot.open.tx.unsafe('savepoint s')
+                slot.saved = slot.events.length
+              } else if (each.do === 'rollback to') {
+                if (slot.saved === null) continue
+                await slot.open.tx.unsafe('rollback to s')
+                aborted.push(...slot.events.splice(slot.saved))
               } else {
-                const slot = slots[each.slot]
-                if (slot == null) continue
-                if (each.do === 'savepoint') {
-                  await slot.open.tx.unsafe('savepoint s')
-                  slot.saved = slot.events.length
-                } else if (each.do === 'rollback to') {
-                  if (slot.saved === null) continue
-                  await slot.open.tx.unsafe('rollback to s')
-                  aborted.push(...slot.events.splice(slot.saved))
-                } else {
-                  await slot.open[each.do]()
-                  ;(each.do === 'commit' ? committed : aborted).push(...slot.events)
-                  slots[each.slot] = null
-                }
+                await slot.open[each.do]()
+                ;(each.do === 'commit' ? committed : aborted).push(...slot.events)
+                slots[each.slot] = null
               }
             }
-          } finally {
-            for (const slot of slots) await slot?.open.rollback()
           }
-          for (const slot of slots) aborted.push(...(slot?.events ?? []))
-          await dispatchAll(3, 4)
-          const made = await sql`select event_id::text event, array_agg(endpoint order by endpoint) endpoints
+        } finally {
+          for (const slot of slots) await slot?.open.rollback()
+        }
+        for (const slot of slots) aborted.push(...(slot?.events ?? []))
+        await dispatchAll(3, 4)
+        const made = await sql`select event_id::text event, array_agg(endpoint order by endpoint) endpoints
           from posthaste.deliveries where seq > ${from.seq} group by event_id`
-          const expected = new Map(
-            committed.filter(([, type]) => SUBSCRIBERS[type].length > 0).map(([id, type]) => [id, SUBSCRIBERS[type]]),
-          )
-          expect(new Map(made.map((row) => [row.event, row.endpoints]))).toEqual(expected)
-          expect(aborted.filter(([id]) => expected.has(id))).toEqual([])
-          await expectWakeUpsToMatch(from)
-        }),
-        { ...propertyRuns(30), endOnFailure: true },
-      )
-    },
-    PROPERTY_TIMEOUT,
-  )
+        const expected = new Map(
+          committed.filter(([, type]) => SUBSCRIBERS[type].length > 0).map(([id, type]) => [id, SUBSCRIBERS[type]]),
+        )
+        expect(new Map(made.map((row) => [row.event, row.endpoints]))).toEqual(expected)
+        expect(aborted.filter(([id]) => expected.has(id))).toEqual([])
+        await expectWakeUpsToMatch(from)
+      }),
+      { ...propertyRuns(30), endOnFailure: true },
+    )
+  })
 })

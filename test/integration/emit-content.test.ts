@@ -169,32 +169,30 @@ describe('the request', () => {
     }
   })
 
-  test(
-    'any JSON that can be emitted arrives as it was, one by one and in bulk',
-    async () => {
-      const text = fc.string({ unit: 'grapheme', maxLength: 20 })
-      const value = fc.jsonValue({ maxDepth: 3 }).filter((one) => JSON.stringify(one).isWellFormed())
-      await fc.assert(
-        fc.asyncProperty(
-          fc.array(fc.dictionary(text, value, { maxKeys: 6 }), { minLength: 1, maxLength: 8 }),
-          async (all) => {
-            const events = all.map((one, n) => ({ type: 'test.happened' as const, data: { ...one, n } }))
-            const single = events[0]!
-            const ids = [
-              await host.webhooks.emit(single.type, single.data, { tx: 'own' }),
-              ...(await host.webhooks.emitMany(events, { tx: 'own' })),
-            ]
-            const rows = await host.sql`select id::text, data from posthaste.events
+  test('any JSON that can be emitted arrives as it was, one by one and in bulk', {
+    timeout: PROPERTY_TIMEOUT,
+  }, async () => {
+    const text = fc.string({ unit: 'grapheme', maxLength: 20 })
+    const value = fc.jsonValue({ maxDepth: 3 }).filter((one) => JSON.stringify(one).isWellFormed())
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.dictionary(text, value, { maxKeys: 6 }), { minLength: 1, maxLength: 8 }),
+        async (all) => {
+          const events = all.map((one, n) => ({ type: 'test.happened' as const, data: { ...one, n } }))
+          const single = events[0]!
+          const ids = [
+            await host.webhooks.emit(single.type, single.data, { tx: 'own' }),
+            ...(await host.webhooks.emitMany(events, { tx: 'own' })),
+          ]
+          const rows = await host.sql`select id::text, data from posthaste.events
             where id = any (${ids.map(({ id }) => uuidOf(id as string))}::uuid[]) order by id`
-            expect(rows.map((row) => row.data)).toEqual([single, ...events].map(({ data }) => JSON.stringify(data)))
-          },
-        ),
-        propertyRuns(40),
-      )
-      await host.settled()
-    },
-    PROPERTY_TIMEOUT,
-  )
+          expect(rows.map((row) => row.data)).toEqual([single, ...events].map(({ data }) => JSON.stringify(data)))
+        },
+      ),
+      propertyRuns(40),
+    )
+    await host.settled()
+  })
 
   test('bulk: ids in the order given, over several statements, with options of their own', async () => {
     const occurredAt = new Date('2020-02-02T02:02:02Z')

@@ -278,24 +278,20 @@ async function play(sequence: Iterable<Command>): Promise<Set<string>> {
   return real.seen
 }
 
-test(
-  'states change only as the model says, and end',
-  async () => {
-    const one = fc.oneof(
-      { weight: 6, arbitrary: fc.integer({ min: 1, max: 4 }).map(emit) },
-      { weight: 6, arbitrary: fc.constantFrom(200, 400, 500, 410, 'reset' as const).map(answer) },
-      { weight: 4, arbitrary: fc.constantFrom(DUE_MS, 60_000, LONG_MS).map(pass) },
-      { weight: 6, arbitrary: fc.constant(attempted()) },
-      { weight: 3, arbitrary: fc.constant(switchOff()) },
-      { weight: 4, arbitrary: fc.constant(switchOn()) },
-      { weight: 3, arbitrary: fc.nat(20).map(retry) },
-      { weight: 1, arbitrary: fc.constant(remove()) },
-    )
-    const commands = fc.commands([one], { maxCommands: 25, size: 'max' })
-    await fc.assert(
-      fc.asyncProperty(commands, async (sequence) => void (await play(sequence))),
-      { ...propertyRuns(15), endOnFailure: true },
-    )
-  },
-  PROPERTY_TIMEOUT,
-)
+test('states change only as the model says, and end', { timeout: PROPERTY_TIMEOUT }, async () => {
+  const one = fc.oneof(
+    { weight: 6, arbitrary: fc.integer({ min: 1, max: 4 }).map(emit) },
+    { weight: 6, arbitrary: fc.constantFrom(200, 400, 500, 410, 'reset' as const).map(answer) },
+    { weight: 4, arbitrary: fc.constantFrom(DUE_MS, 60_000, LONG_MS).map(pass) },
+    { weight: 6, arbitrary: fc.constant(attempted()) },
+    { weight: 3, arbitrary: fc.constant(switchOff()) },
+    { weight: 4, arbitrary: fc.constant(switchOn()) },
+    { weight: 3, arbitrary: fc.nat(20).map(retry) },
+    { weight: 1, arbitrary: fc.constant(remove()) },
+  )
+  const commands = fc.commands([one], { maxCommands: 25, size: 'max' })
+  await fc.assert(
+    fc.asyncProperty(commands, async (sequence) => void (await play(sequence))),
+    { ...propertyRuns(15), endOnFailure: true },
+  )
+})

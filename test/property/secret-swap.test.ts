@@ -108,17 +108,13 @@ async function run(given: Case): Promise<void> {
   await host.webhooks.endpoints.remove('default', id)
 }
 
-test(
-  'a receiver that swaps at any moment misses nothing',
-  async () => {
-    await fc.assert(fc.asyncProperty(cases, run), {
-      ...propertyRuns(40),
-      endOnFailure: true,
-      // The edges, always: at once, after the last request, between the two attempts of one delivery.
-      examples: [0, 1, 2, 3, 12].map((swapAt): [Case] => [
-        { refusal: 401, concurrency: 50, ordering: 'none', before: 3, after: 10, swapAt, oneByOne: false, fleet: [] },
-      ]),
-    })
-  },
-  PROPERTY_TIMEOUT,
-)
+test('a receiver that swaps at any moment misses nothing', { timeout: PROPERTY_TIMEOUT }, async () => {
+  await fc.assert(fc.asyncProperty(cases, run), {
+    ...propertyRuns(40),
+    endOnFailure: true,
+    // The edges, always: at once, after the last request, between the two attempts of one delivery.
+    examples: [0, 1, 2, 3, 12].map((swapAt): [Case] => [
+      { refusal: 401, concurrency: 50, ordering: 'none', before: 3, after: 10, swapAt, oneByOne: false, fleet: [] },
+    ]),
+  })
+})
