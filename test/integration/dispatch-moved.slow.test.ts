@@ -205,6 +205,18 @@ describe.each([-400, 300, 5_000_000])('transaction ids that were %i higher', (by
     expect(answer!.answer).toBe('more')
   })
 
+  test('what a transaction of half an hour had emitted at its start is dispatched, the first event too', async () => {
+    await burn(500)
+    await emit()
+    await dispatchAll()
+    const old = await sql`insert into posthaste.events (id, account, type, data)
+      select posthaste.id_floor(clock_timestamp() - interval '1 minute' * (30 - n)), 'default', 'a.b', '{}'
+      from generate_series(0, 2) n returning id::text`
+    await move(by)
+    await dispatchAll(2, 2)
+    expect(await deliveriesOf(old.map((row) => row.id as string))).toBe(3)
+  })
+
   test('an idempotency key of before still holds', async () => {
     const first = await emit(sql, 'a.b', 'once')
     await dispatchAll()

@@ -15,7 +15,7 @@ begin
   select u.id into first from unknown u order by u.id limit 1;
   first := least(first, ${s}.id_floor(p_at - interval '10 minutes'));
   return json_build_object('snap', p_snap, 'win', p_win, 'key_xid', p_key_xid, 'key_id', p_key_id,
-    'since', ${s}.id_floor(p_at), 'from', first, 'after', first);
+    'since', ${s}.id_floor(p_at), 'from', first, 'after', null);
 end $$;
 
 -- The commands of that time. Each of them may be repeated: it says how many attempts there were, or which generation.
@@ -46,8 +46,10 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
       or e.id >= old.since
       or age(e.xid::xid) - age(e.xmin) between 0 and 1000 and not exists (select from ${s}.deliveries x
         where x.id >= ${s}.first_delivery_id(e.id) and x.id <= ${s}.last_delivery_id(e.id)) left_over
-    from json_to_record(p_rest) old(snap pg_snapshot, win pg_snapshot, key_xid xid8, key_id uuid, since uuid, after uuid)
-    cross join lateral (select x.*, x.xmin from ${s}.events x where x.id > old.after order by x.id limit p_limit) e
+    from json_to_record(p_rest) old(snap pg_snapshot, win pg_snapshot, key_xid xid8, key_id uuid, since uuid, "from" uuid, after uuid)
+    cross join lateral (select x.*, x.xmin from ${s}.events x
+      where x.id >= old."from" and x.id > coalesce(old.after, '00000000-0000-0000-0000-000000000000')
+      order by x.id limit p_limit) e
   ) l
 $$;
 `

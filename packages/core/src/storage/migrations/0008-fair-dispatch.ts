@@ -100,7 +100,7 @@ begin
     cur := pg_current_snapshot();
     before := ${s}.life_before(pos.snap, pos.win, pos.key_xid, pos.key_id, pos.at);
     -- Moved again before all of that was dispatched: it begins anew. What is repeated changes nothing.
-    pos.rest := coalesce((pos.rest::jsonb || jsonb_build_object('after', pos.rest ->> 'from'))::json, before);
+    pos.rest := coalesce((pos.rest::jsonb || '{"after": null}')::json, before);
     pos.snap := cur;
     pos.win := null; pos.key_xid := null; pos.key_id := null; pos.key_endpoint := null;
     pos.foreign_xid := greatest(pos.foreign_xid, (select e.xid from ${s}.events e order by e.xid desc limit 1),
