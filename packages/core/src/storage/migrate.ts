@@ -13,6 +13,7 @@ import { leftOverOfLifeBefore } from './migrations/0007-left-over.ts'
 import { dispatchEvents } from './migrations/0008-dispatch-events.ts'
 import { fairDispatch } from './migrations/0008-fair-dispatch.ts'
 import { turns } from './migrations/0008-turns.ts'
+import { readWindow } from './migrations/0008-window.ts'
 
 export interface Migration {
   number: number
@@ -39,7 +40,11 @@ export function listMigrations(schema: string): Migration[] {
     {
       number: 8,
       name: 'turns',
-      sql: turns(schema) + dispatchEvents(schema) + fairDispatch(schema, advisoryKey(schema, 'dispatch')),
+      sql:
+        turns(schema) +
+        readWindow(schema) +
+        dispatchEvents(schema) +
+        fairDispatch(schema, advisoryKey(schema, 'dispatch')),
     },
   ]
 }

@@ -25,10 +25,8 @@ declare
   looked_through uuid;
   cur pg_snapshot;
   zero constant uuid := '00000000-0000-0000-0000-000000000000';
-  top constant uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
   events_share constant int := greatest(1, p_max_events / 10);
   matches_share constant int := greatest(1, p_max_matches / 10);
-  seg record;
   found record;
   look int;
   xids xid8[] := '{}';
@@ -126,63 +124,19 @@ begin
     end if;
     full_look := found.n >= look;
   else
-    -- The window: visible in cur, not in pos.snap. Transactions that were open at the last look and are finished now, each
-    -- on its own; then everything newer, cut at the transactions that are open now, so that a look never reads through the
-    -- uncommitted rows of a large transaction.
-    for seg in
-      select lo, lo_id, hi, hi_id from (
-        select y lo, zero lo_id, y hi, top hi_id from pg_snapshot_xip(pos.snap) y where pg_visible_in_snapshot(y, cur)
-        union all
-        select coalesce(lag(v) over (order by v), pg_snapshot_xmax(pos.snap)),
-          case when lag(v) over (order by v) is null then zero else top end, v, zero
-        from (select y v from pg_snapshot_xip(cur) y where y >= pg_snapshot_xmax(pos.snap)
-              union all select pg_snapshot_xmax(cur)) b
-      ) segs order by lo, lo_id
-    loop
-      if pos.key_xid is not null and seg.hi < pos.key_xid then continue; end if;
-      select array_agg(e.xid order by e.xid, e.id) xids, array_agg(e.id order by e.xid, e.id) ids,
-          array_agg(e.account order by e.xid, e.id) accounts, array_agg(e.type order by e.xid, e.id) types,
-          array_agg(e.idempotency_key order by e.xid, e.id) keys into found from (
-        select e.xid, e.id, e.account, e.type, e.idempotency_key from ${s}.events e
-        where (e.xid, e.id) > (
-            case when (seg.lo, seg.lo_id) < (pos.key_xid, pos.key_id) then pos.key_xid else seg.lo end,
-            case when (seg.lo, seg.lo_id) < (pos.key_xid, pos.key_id) then pos.key_id else seg.lo_id end)
-          and (e.xid, e.id) < (seg.hi, seg.hi_id)
-          -- Natively no row is inserted by an older transaction than the one that it names (in a savepoint: by a younger one).
-          and (pos.foreign_xid is null or e.xid > pos.foreign_xid or (e.id >= pos.floor and age(e.xmin) <= age(e.xid::xid)))
-        order by e.xid, e.id limit look - cardinality(ids)) e;
-      if found.ids is not null then
-        xids := xids || found.xids; ids := ids || found.ids; accounts := accounts || found.accounts;
-        types := types || found.types; keys := keys || found.keys;
-      end if;
-      exit when cardinality(ids) >= look;
-    end loop;
+    found := ${s}.events_in_window(pos.snap, cur, pos.key_xid, pos.key_id, pos.foreign_xid, pos.floor, look);
+    xids := found.xids; ids := found.ids; accounts := found.accounts; types := found.types; keys := found.keys;
   end if;
   n_events := cardinality(ids);
   through := n_events;
   full_look := coalesce(full_look, n_events >= look);
 
-  -- Commands are few: all of a window's go into its first page. Those of replays are worked off here, the others are for the
-  -- owners of lanes.
-  if pos.key_xid is null and (pos.rest is null or moved) then
-    select (json_agg(json_build_object('id', c.id, 'kind', c.kind, 'endpoint', c.endpoint, 'payload', c.payload)
-          order by c.xid, c.id) filter (where c.kind <> 'replay'))::text,
-        json_agg(json_build_object('endpoint', c.endpoint, 'chunk', c.payload::json) order by c.xid, c.id)
-          filter (where c.kind = 'replay'),
-        count(*)::int into cmds, replays, n_commands
-    from (
-      select c.*, c.xmin inserted from ${s}.commands c
-      where c.xid >= pg_snapshot_xmax(pos.snap) and c.xid < pg_snapshot_xmax(cur) and pg_visible_in_snapshot(c.xid, cur)
-      union all
-      select c.* from pg_snapshot_xip(pos.snap) y cross join lateral (
-        select x.*, x.xmin inserted from ${s}.commands x where x.xid = y offset 0) c
-      where pg_visible_in_snapshot(y, cur)
-    ) c
-    where not moved and (pos.foreign_xid is null or c.xid > pos.foreign_xid
-      or (c.id >= pos.floor and age(c.inserted) <= age(c.xid::xid)));
-    if moved then
-      select x.told, x.replays, x.n into cmds, replays, n_commands from ${s}.commands_left_over(before) x;
-    end if;
+  -- All commands of a window go into its first page.
+  if moved then
+    select x.told, x.replays, x.n into cmds, replays, n_commands from ${s}.commands_left_over(before) x;
+  elsif pos.key_xid is null and pos.rest is null then
+    select x.told, x.replays, x.n into cmds, replays, n_commands
+      from ${s}.commands_in_window(pos.snap, cur, pos.foreign_xid, pos.floor) x;
   end if;
 
   if n_events = 0 and n_commands = 0 and pos.win is null and pos.rest is null and not sorting
