@@ -40,7 +40,8 @@ async function step(maxEvents = 1_000, maxMatches = 2_000): Promise<{ more: bool
 }
 
 async function dispatchAll(maxEvents?: number, maxMatches?: number): Promise<void> {
-  for (let empty = 0; empty < 2; ) {
+  for (let empty = 0, pages = 0; empty < 2; pages++) {
+    if (pages > 2_000) throw new Error('it does not come to an end')
     const look = await step(maxEvents, maxMatches)
     empty = look !== undefined && !look.more && look.events === 0 ? empty + 1 : 0
   }
@@ -63,11 +64,12 @@ async function move(by: number, cluster = 'another/00000001'): Promise<void> {
     await tx.unsafe(`update posthaste.events set xid = ${shifted('xid', by)}`)
     await tx.unsafe(`update posthaste.commands set xid = ${shifted('xid', by)}`)
     await tx.unsafe(`update posthaste.dispatches set life = '${cluster}', xid = ${shifted('xid', by)},
-      snap = ${shiftedSnapshot('snap', by)}, win = ${shiftedSnapshot('win', by)}, key_xid = ${shifted('key_xid', by)}, foreign_xid = ${shifted('foreign_xid', by)}`)
+      snap = ${shiftedSnapshot('snap', by)}, win = ${shiftedSnapshot('win', by)}, key_xid = ${shifted('key_xid', by)},
+      foreign_xid = ${shifted('foreign_xid', by)}, aside_xid = ${shifted('aside_xid', by)}`)
     // What an unfinished move keeps of the life before that is of the same numbers as the events' own.
     const [snap, win] = [`(rest ->> 'snap')::pg_snapshot`, `(rest ->> 'win')::pg_snapshot`]
     await tx.unsafe(`update posthaste.dispatches set rest = (rest::jsonb || jsonb_build_object('snap', ${shiftedSnapshot(snap, by)},
-      'win', ${shiftedSnapshot(win, by)}, 'key_xid', ${shifted(`(rest ->> 'key_xid')`, by)}))::json where rest is not null`)
+      'win', ${shiftedSnapshot(win, by)}, 'key_xid', ${shifted(`(rest ->> 'key_xid')`, by)}, 'aside_xid', ${shifted(`(rest ->> 'aside_xid')`, by)}))::json where rest is not null`)
     await tx.unsafe(`update posthaste.replays set handed_xid = ${shifted('handed_xid', by)}`)
   })
 }
@@ -170,6 +172,40 @@ describe.each([-400, 300, 5_000_000])('transaction ids that were %i higher', (by
     expect(made).toEqual({ n: 371, events: 371, seqs: 371, out_of_order: 0 })
   })
 
+  test('what was laid aside is dispatched before what is held for it, and all of it once', async () => {
+    await burn(500)
+    await sql`insert into posthaste.subscriptions values ('small', 'a.b', 2)`
+    const emitMany = (account: string, n: number, on = sql) => on`insert into posthaste.events (account, type, data)
+      select ${account}, 'a.b', '{}' from generate_series(1, ${n}::int)`
+    await sql.begin(async (tx) => {
+      await emitMany('default', 300, tx as never)
+      await emitMany('small', 2, tx as never)
+    })
+    await emitMany('small', 2)
+    const position = async () =>
+      (
+        await sql`select aside_id is not null aside, rest is not null rest, (select count(*)::int from posthaste.turns t
+        where t.tag >= 4611686018427387904) held from posthaste.dispatches order by n desc limit 1`
+      )[0]!
+    for (let pages = 0; (await position()).held === 0; pages++) {
+      expect(pages).toBeLessThan(20)
+      await step(5, 10)
+    }
+    expect(await position()).toMatchObject({ aside: true, rest: false })
+    await move(by)
+    await emitMany('small', 2)
+    await emitMany('default', 30)
+    await step(5, 10)
+    expect(await position()).toMatchObject({ aside: false, rest: true, held: 2 })
+    await dispatchAll(5, 10)
+    expect(await position()).toEqual({ aside: false, rest: false, held: 0 })
+    const [made] =
+      await sql`select count(*)::int n, count(distinct event_id)::int events, count(distinct seq)::int seqs,
+      (select count(*)::int from (select d.seq, lag(d.seq) over (partition by d.endpoint order by d.event_id) before
+        from posthaste.deliveries d) x where x.seq < x.before) out_of_order from posthaste.deliveries`
+    expect(made).toEqual({ n: 336, events: 336, seqs: 336, out_of_order: 0 })
+  })
+
   test('twice, the second time before the rest of the first was dispatched', async () => {
     await burn(500)
     const events = [await emit()]
@@ -233,22 +269,36 @@ test('any interleaving of emits, open transactions, looks and moves: every event
 }, async () => {
   const action = fc.oneof(
     fc.record({ do: fc.constant('emit' as const), n: fc.integer({ min: 1, max: 12 }) }),
+    fc.record({ do: fc.constant('bulk' as const), n: fc.integer({ min: 10, max: 80 }) }),
     fc.record({ do: fc.constant('open' as const) }),
     fc.record({ do: fc.constant('end' as const), how: fc.constantFrom('commit' as const, 'rollback' as const) }),
-    fc.record({ do: fc.constant('look' as const), size: fc.integer({ min: 1, max: 5 }) }),
+    fc.record({
+      do: fc.constant('look' as const),
+      size: fc.integer({ min: 1, max: 5 }),
+      pages: fc.integer({ min: 1, max: 8 }),
+    }),
     fc.record({ do: fc.constant('burn' as const), n: fc.integer({ min: 1, max: 60 }) }),
     fc.record({ do: fc.constant('move' as const), by: fc.constantFrom(-300, 30, 150, 1_000_000) }),
   )
   await burn(1_500)
   let sawWaiting = 0
+  let sawAside = 0
   await fc.assert(
     fc.asyncProperty(fc.array(action, { minLength: 5, maxLength: 25 }), async (actions) => {
+      await dispatchAll(100, 100)
+      await sql`truncate posthaste.events, posthaste.deliveries, posthaste.turns`
+      // Nothing of another life is left, so nothing need be told apart from it.
+      await sql`update posthaste.dispatches set foreign_xid = null, floor = null`
       const expected: string[] = []
       let open: (OpenTransaction & { ids: string[] })[] = []
       for (const one of actions) {
         if (one.do === 'emit') for (let n = 0; n < one.n; n++) expected.push(await emit())
-        else if (one.do === 'burn') await burn(one.n)
-        else if (one.do === 'look') await step(one.size, one.size)
+        else if (one.do === 'bulk') {
+          const bulk = await sql`insert into posthaste.events (account, type, data)
+            select 'default', 'a.b', '{}' from generate_series(1, ${one.n}::int) returning id::text`
+          expected.push(...bulk.map((row) => row.id as string))
+        } else if (one.do === 'burn') await burn(one.n)
+        else if (one.do === 'look') for (let page = 0; page < one.pages; page++) await step(one.size, one.size)
         else if (one.do === 'open' && open.length < 3) {
           const opened = await transactions.begin()
           open.push({ ...opened, ids: [await emit(opened.tx)] })
@@ -260,8 +310,10 @@ test('any interleaving of emits, open transactions, looks and moves: every event
           // Nothing that was open at the time exists in the copy.
           for (const lost of open) await lost.rollback()
           open = []
-          const [row] = await sql`select turns_open waiting from posthaste.dispatches order by n desc limit 1`
+          const [row] =
+            await sql`select turns_open waiting, (aside_id is not null)::int aside from posthaste.dispatches order by n desc limit 1`
           sawWaiting += row!.waiting as number
+          sawAside += row!.aside as number
           await move(one.by)
         }
       }
@@ -277,4 +329,5 @@ test('any interleaving of emits, open transactions, looks and moves: every event
     { ...propertyRuns(60), endOnFailure: true },
   )
   expect(sawWaiting).toBeGreaterThan(0)
+  expect(sawAside).toBeGreaterThan(0)
 })

@@ -102,15 +102,14 @@ test('others do not wait behind 100,000 events of one account, committed before 
   await emit('early')
   await emit('shop', 100_000)
   await emit('small')
-  // A look reads past the shop's rows twenty times as fast as it makes deliveries of them.
-  expect(await pagesUntilDispatched(3, 1)).toBeLessThanOrEqual(14)
+  // The rest of the shop's transaction is laid aside, and read by every second page.
+  expect(await pagesUntilDispatched(3, 1)).toBeLessThanOrEqual(6)
   const [shop] = await sql`select count(*)::int n from posthaste.deliveries where endpoint = 1`
   expect(shop!.n).toBeGreaterThan(1_000)
-  expect(shop!.n).toBeLessThan(20_000)
-  // Once they wait for their turns, what others commit comes with the next page.
+  expect(shop!.n).toBeLessThan(10_000)
   for (let n = 2; n < 10; n++) {
     await emit('small')
-    expect(await pagesUntilDispatched(3, n)).toBe(1)
+    expect(await pagesUntilDispatched(3, n)).toBeLessThanOrEqual(2)
   }
   await emit('shop', 10)
   const pages = await dispatchAll()

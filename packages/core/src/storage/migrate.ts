@@ -10,6 +10,7 @@ import { readers } from './migrations/0005-readers.ts'
 import { storageUpkeep } from './migrations/0006-storage.ts'
 import { anotherLife } from './migrations/0007-another-life.ts'
 import { leftOverOfLifeBefore } from './migrations/0007-left-over.ts'
+import { aside } from './migrations/0008-aside.ts'
 import { dispatchEvents } from './migrations/0008-dispatch-events.ts'
 import { fairDispatch } from './migrations/0008-fair-dispatch.ts'
 import { turns } from './migrations/0008-turns.ts'
@@ -42,6 +43,7 @@ export function listMigrations(schema: string): Migration[] {
       name: 'turns',
       sql:
         turns(schema) +
+        aside(schema) +
         readWindow(schema) +
         dispatchEvents(schema) +
         fairDispatch(schema, advisoryKey(schema, 'dispatch')),

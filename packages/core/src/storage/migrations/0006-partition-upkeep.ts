@@ -237,9 +237,10 @@ begin
     -- After a move, until what was left over is dispatched; and then but for copied rows (see 0007).
     where d.rest is not null or (e.xid >= pg_snapshot_xmin(d.snap) and not pg_visible_in_snapshot(e.xid, d.snap)
       and (d.foreign_xid is null or e.xid > d.foreign_xid or (e.id >= d.floor and age(e.xmin) <= age(e.xid::xid)))))', ev) into yes;
-  -- And what waits for its turn (0008).
-  yes := yes or exists (select from ${s}.turns t cross join (select d.* from ${s}.dispatches d order by d.n desc limit 1) d
-    where (t.tag, t.n) > (d.turn_tag, d.turn_n - (d.turn_done is not null)::int) and t.oldest < ${s}.id_floor(week_end));
+  -- And what waits for its turn, or is aside (0008).
+  yes := yes or exists (select from (select d.* from ${s}.dispatches d order by d.n desc limit 1) d
+    where d.aside_id < ${s}.id_floor(week_end) or exists (select from ${s}.turns t
+      where (t.tag, t.n) > (d.turn_tag, d.turn_n - (d.turn_done is not null)::int) and t.oldest < ${s}.id_floor(week_end)));
   if yes then state := 'undispatched'; return; end if;
   select exists (select from ${s}.replays r where (r.status = 'running' or r.finished_at > ${s}.clock() - interval '1 hour')
     and r.since < week_end and r.until > p_week and (r.status <> 'running' or r.through < ${s}.id_floor(week_end))) into yes;

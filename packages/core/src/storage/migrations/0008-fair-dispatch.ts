@@ -1,3 +1,8 @@
+import { HELD_TAG } from './0008-aside.ts'
+
+/** Greater than any tag. */
+const NO_TAG = '9223372036854775807'
+
 /**
  * The dispatcher's step: finds what was committed since the last look, matches subscriptions, and appends deliveries and one row of
  * `dispatches`. One statement for the caller, so nothing of it is left half done when a process freezes. It knows the name of the
@@ -7,7 +12,8 @@
  * page is full and an account has more than a tenth of it, what it has beyond that is put into `turns`, and as long as something
  * waits there a page has two halves: events of accounts that nothing waits of, as they are found; and the chunks whose turn it
  * is. What is found of accounts that wait joins their chunks, so that each account's events keep their order; this is quick, so
- * that the others' are soon reached behind a million rows of one account.
+ * that the others' are soon reached behind thousands of rows of one account. Where a transaction has more of them, its rest is laid
+ * aside and read by every second page: see `0008-aside.ts`.
  */
 export function fairDispatch(s: string, lockKey: string): string {
   return /* sql */ `
@@ -23,8 +29,15 @@ declare
   -- What the life before left over is being dispatched, and through which of its events it was looked through.
   left_over boolean;
   looked_through uuid;
+  -- Whether this page reads what is aside, how much at once, up to where chunks count meanwhile, and of whom they are held.
+  from_aside boolean := false;
+  aside_look constant int := 8 * p_max_events;
+  counts_until bigint := ${NO_TAG};
+  held text[] := '{}';
+  laid_aside boolean := false;
   cur pg_snapshot;
   zero constant uuid := '00000000-0000-0000-0000-000000000000';
+  top constant uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
   events_share constant int := greatest(1, p_max_events / 10);
   matches_share constant int := greatest(1, p_max_matches / 10);
   found record;
@@ -47,21 +60,13 @@ declare
   uneven boolean := false;
   taken boolean[];
   put int := 0;
-  turn record;
+  -- The chunks that this page looks at.
+  due record;
   turn_tag bigint;
   turn_n bigint;
   turn_done int;
   turns_open int;
-  -- The chunks that this page looks at, how many of their events were done before, and what of them it may take.
-  turn_tags bigint[] := '{}';
-  turn_ns bigint[] := '{}';
-  turn_froms int[] := '{}';
-  turn_sizes int[] := '{}';
-  turn_ids uuid[] := '{}';
-  turn_accounts text[] := '{}';
-  turn_types text[] := '{}';
-  turn_keys text[] := '{}';
-  turns_left int;
+  turns_left int := 0;
   room bigint;
   done int := 0;
   n_deliveries int := 0;
@@ -70,7 +75,6 @@ declare
   first_seq bigint;
   open_endpoint int;
   more_events boolean;
-  windowed boolean;
   wake_endpoints int[];
   wake_firsts bigint[];
   wake_lasts bigint[];
@@ -96,11 +100,12 @@ begin
     end if;
     moved := true;
     cur := pg_current_snapshot();
-    before := ${s}.life_before(pos.snap, pos.win, pos.key_xid, pos.key_id, pos.at);
+    before := ${s}.life_before(pos.snap, pos.win, pos.key_xid, pos.key_id, pos.aside_xid, pos.aside_id, pos.at);
     -- Moved again before all of that was dispatched: it begins anew. What is repeated changes nothing.
     pos.rest := coalesce((pos.rest::jsonb || '{"after": null}')::json, before);
     pos.snap := cur;
     pos.win := null; pos.key_xid := null; pos.key_id := null; pos.key_endpoint := null;
+    pos.aside_xid := null; pos.aside_id := null;
     pos.foreign_xid := greatest(pos.foreign_xid, (select e.xid from ${s}.events e order by e.xid desc limit 1),
       (select c.xid from ${s}.commands c order by c.xid desc limit 1));
     pos.floor := ${s}.id_floor(clock_timestamp() - interval '7 days');
@@ -112,20 +117,30 @@ begin
     pos.foreign_xid := null; pos.floor := null;
   end if;
 
-  sorting := pos.turns_open > 0 or pos.look is not null;
+  sorting := pos.turns_open > 0 or pos.look is not null or pos.aside_last is not null;
   look := greatest(pos.look, p_max_events);
 
   left_over := pos.rest is not null;
   if left_over then
-    found := ${s}.events_left_over(pos.rest, look);
+    if pos.aside_last is not null then counts_until := ${HELD_TAG}; end if;
+    found := ${s}.events_left_over(pos.rest, look, pos.aside_last);
     looked_through := coalesce(found.last, (pos.rest ->> 'after')::uuid);
     if found.ids is not null then
       ids := found.ids; accounts := found.accounts; types := found.types; keys := found.keys;
     end if;
     full_look := found.n >= look;
+  elsif pos.aside_xid is not null and pos.n % 2 = 0 then
+    from_aside := true;
+    counts_until := ${HELD_TAG};
+    found := ${s}.events_aside(pos.aside_xid, pos.aside_id, aside_look);
+    ids := found.ids; accounts := found.accounts; types := found.types; keys := found.keys;
+    full_look := cardinality(ids) >= aside_look;
   else
     found := ${s}.events_in_window(pos.snap, cur, pos.key_xid, pos.key_id, pos.foreign_xid, pos.floor, look);
     xids := found.xids; ids := found.ids; accounts := found.accounts; types := found.types; keys := found.keys;
+    if pos.aside_xid is not null then
+      held := ${s}.accounts_aside(accounts, pos.aside_xid, pos.aside_id, pos.aside_last);
+    end if;
   end if;
   n_events := cardinality(ids);
   through := n_events;
@@ -134,7 +149,7 @@ begin
   -- All commands of a window go into its first page.
   if moved then
     select x.told, x.replays, x.n into cmds, replays, n_commands from ${s}.commands_left_over(before) x;
-  elsif pos.key_xid is null and pos.rest is null then
+  elsif pos.key_xid is null and pos.rest is null and not from_aside then
     select x.told, x.replays, x.n into cmds, replays, n_commands
       from ${s}.commands_in_window(pos.snap, cur, pos.foreign_xid, pos.floor) x;
   end if;
@@ -160,7 +175,8 @@ begin
   if sorting then
     -- Nothing was found, or only what joins what waits of its account.
     if n_events = 0 or (accounts = array_fill(accounts[1], array[n_events]) and exists (select from ${s}.turns t
-        where t.account = accounts[1] and (t.tag, t.n) > (pos.turn_tag, pos.turn_n - (pos.turn_done is not null)::int))) then
+        where t.account = accounts[1] and (t.tag, t.n) > (pos.turn_tag, pos.turn_n - (pos.turn_done is not null)::int)
+          and t.tag < counts_until)) then
       direct := '{}';
     end if;
   elsif full_look then
@@ -168,8 +184,8 @@ begin
   end if;
   if uneven or (sorting and direct is null) then
     -- With nothing waiting, the page is theirs; else half of it, so that those who wait get on.
-    select x.direct, x.through into direct, through from ${s}.sort_events(accounts, types, pos.turn_tag,
-      pos.turn_n - (pos.turn_done is not null)::int, case when sorting then greatest(1, p_max_events / 2) else p_max_events end,
+    select x.direct, x.through into direct, through from ${s}.sort_events(accounts, types, held, pos.turn_tag,
+      pos.turn_n - (pos.turn_done is not null)::int, counts_until, case when sorting then greatest(1, p_max_events / 2) else p_max_events end,
       case when sorting then greatest(1, p_max_matches / 2) else p_max_matches end, events_share, matches_share) x;
   end if;
 
@@ -210,8 +226,25 @@ begin
   if cardinality(direct) < through then
     taken := array_fill(false, array[n_events]);
     for o in 1..cardinality(direct) loop taken[direct[o]] := true; end loop;
-    put := ${s}.put_turns(ids, accounts, types, keys, taken, through, turn_tag, turn_n - (turn_done is not null)::int,
-      pos.turns_made, greatest(1, p_max_matches / 8));
+    put := ${s}.put_turns(ids, accounts, types, keys, held, taken, through, turn_tag, turn_n - (turn_done is not null)::int,
+      counts_until, pos.turns_made, greatest(1, p_max_matches / 8));
+  end if;
+
+  more_events := through < n_events or full_look;
+  if counts_until = ${HELD_TAG} then
+    if from_aside and through > 0 then pos.aside_id := ids[through]; end if;
+    if not more_events then
+      -- That was all of it. (Of what was left over there may be more behind.)
+      perform ${s}.release_held(turn_tag, turn_n - (turn_done is not null)::int);
+      if left_over then looked_through := pos.aside_last; more_events := true; end if;
+      pos.aside_xid := null; pos.aside_id := null; pos.aside_last := null;
+    end if;
+  elsif full_look and through = n_events and n_events >= 4 * p_max_events and pos.aside_xid is null
+    and xids[1] = xids[n_events] and (pos.foreign_xid is null or xids[1] > pos.foreign_xid) and accounts = array_fill(accounts[1], array[n_events]) then
+    -- The rest of this transaction; unless that was the end of it, or rows of another life may name the same one.
+    pos.aside_last := ${s}.last_event_of(xids[n_events], ids[n_events]);
+    laid_aside := pos.aside_last is not null;
+    if laid_aside then pos.aside_xid := xids[n_events]; pos.aside_id := ids[n_events]; end if;
   end if;
 
   -- The chunks whose turn it is, with what the page has room for.
@@ -219,25 +252,15 @@ begin
   -- An event that a position of before has open, and nothing waits, is made deliveries of anew: those that there are stay as they are.
   open_endpoint := case when pos.turns_open > 0 then pos.key_endpoint end;
   if turns_open > 0 and room > 0 and done < p_max_events then
-    turns_left := p_max_events - done;
-    for turn in
-      select t.*, case when (t.tag, t.n) = (turn_tag, turn_n) then coalesce(turn_done, 0) else 0 end done from ${s}.turns t
-      where (t.tag, t.n) > (turn_tag, turn_n - (turn_done is not null)::int) order by t.tag, t.n
-    loop
-      turn_tags := turn_tags || turn.tag; turn_ns := turn_ns || turn.n; turn_froms := turn_froms || turn.done;
-      turn_sizes := turn_sizes || cardinality(turn.ids) - turn.done;
-      turn_ids := turn_ids || turn.ids[turn.done + 1:turn.done + turns_left];
-      turn_types := turn_types || turn.types[turn.done + 1:turn.done + turns_left];
-      turn_accounts := turn_accounts || array_fill(turn.account, array[cardinality(turn_ids) - cardinality(turn_accounts)]);
-      turn_keys := turn_keys || case when turn.keys is not null then turn.keys[turn.done + 1:turn.done + turns_left]
-        else array_fill(null::text, array[cardinality(turn_ids) - cardinality(turn_keys)]) end;
-      turns_left := p_max_events - done - cardinality(turn_ids);
-      exit when turns_left <= 0 or cardinality(turn_ids) >= room;
-    end loop;
+    due := ${s}.due_turns(turn_tag, turn_n, turn_done, case when pos.aside_last is null then ${NO_TAG} else ${HELD_TAG} end,
+      p_max_events - done, room);
+    turns_left := cardinality(due.ids);
+  end if;
+  if turns_left > 0 then
     turns_left := 0;
-    if open_endpoint is null or (select true from ${s}.events e where e.id = turn_ids[1] limit 1) is null then
-      made := ${s}.dispatch_events(turn_ids, turn_accounts, turn_types, turn_keys, last, room,
-        open_endpoint is not null or exists (select from ${s}.installation i where i.turns_erased >= any (turn_ns)));
+    if open_endpoint is null or (select true from ${s}.events e where e.id = due.ids[1] limit 1) is null then
+      made := ${s}.dispatch_events(due.ids, due.accounts, due.types, due.keys, last, room,
+        open_endpoint is not null or exists (select from ${s}.installation i where i.turns_erased >= any (due.ns)));
       open_endpoint := null;
       turns_left := made.done;
     end if;
@@ -245,9 +268,9 @@ begin
       oldest := least(oldest, made.oldest);
     else
       -- One event with more matches than there is room for is worked off by itself, endpoint by endpoint.
-      made := ${s}.dispatch_event(turn_ids[1], turn_accounts[1], turn_types[1], coalesce(open_endpoint, 0), last, room);
+      made := ${s}.dispatch_event(due.ids[1], due.accounts[1], due.types[1], coalesce(open_endpoint, 0), last, room);
       open_endpoint := made.open_endpoint;
-      oldest := least(oldest, turn_ids[1]);
+      oldest := least(oldest, due.ids[1]);
       turns_left := (open_endpoint is null)::int;
     end if;
     done := done + turns_left;
@@ -255,39 +278,46 @@ begin
     n_deliveries := n_deliveries + made.made;
     wake_endpoints := wake_endpoints || made.endpoints; wake_firsts := wake_firsts || made.firsts;
     wake_lasts := wake_lasts || made.lasts;
-    for i in 1..cardinality(turn_tags) loop
+    for i in 1..cardinality(due.tags) loop
       exit when turns_left = 0 and open_endpoint is null;
-      turn_tag := turn_tags[i]; turn_n := turn_ns[i];
-      if turns_left >= turn_sizes[i] then
+      turn_tag := due.tags[i]; turn_n := due.ns[i];
+      if turns_left >= due.sizes[i] then
         turn_done := null;
         turns_open := turns_open - 1;
-        turns_left := turns_left - turn_sizes[i];
+        turns_left := turns_left - due.sizes[i];
       else
-        turn_done := turn_froms[i] + turns_left;
+        turn_done := due.froms[i] + turns_left;
         exit;
       end if;
     end loop;
   end if;
 
-  more_events := through < n_events or full_look;
-  windowed := more_events and not left_over;
   if left_over then
     pos.rest := case when more_events then (pos.rest::jsonb || jsonb_build_object('after',
       case when through = n_events then looked_through else coalesce(ids[through], (pos.rest ->> 'after')::uuid) end))::json end;
+  elsif from_aside then
+    -- The window is where it was.
+  elsif more_events then
+    pos.win := cur;
+    pos.key_xid := coalesce(xids[through], pos.key_xid, '0'::xid8);
+    pos.key_id := case when laid_aside then top else coalesce(ids[through], pos.key_id, zero) end;
+  else
+    pos.snap := cur; pos.win := null; pos.key_xid := null; pos.key_id := null;
   end if;
   -- While what is read goes to those who wait, the next page reads more: this is far quicker than making deliveries.
-  sorting := turns_open > 0 or (more_events and direct is not null);
-  look := case when not sorting then null when through < n_events then greatest(p_max_events, least(look, 2 * through))
+  sorting := turns_open > 0 or pos.aside_last is not null or (more_events and direct is not null);
+  look := case when from_aside then pos.look when not sorting then null when laid_aside then p_max_events
+    when through < n_events then greatest(p_max_events, least(look, 2 * through))
     when more_events then least(2 * look, 16 * p_max_events) else look end;
   -- The primary key is the fence: a second dispatcher that read the same position fails here, and with it all of the above.
   insert into ${s}.dispatches (n, life, snap, win, key_xid, key_id, key_endpoint, last_seq, events, deliveries, oldest, endpoints,
-      firsts, lasts, commands, turn_tag, turn_n, turn_done, turns_made, turns_open, look, foreign_xid, floor, rest)
-  values (pos.n + 1, here, case when more_events or left_over then pos.snap else cur end, case when windowed then cur end,
-    case when windowed then coalesce(xids[through], pos.key_xid, '0'::xid8) end,
-    case when windowed then coalesce(ids[through], pos.key_id, zero) end,
-    open_endpoint, last, done, n_deliveries, oldest, wake_endpoints, wake_firsts, wake_lasts, cmds,
-    turn_tag, turn_n, turn_done, pos.turns_made + put, turns_open, look, pos.foreign_xid, pos.floor, pos.rest);
-  return query select pos.n + 1, done, n_deliveries, n_commands, more_events or left_over or turns_open > 0;
+      firsts, lasts, commands, turn_tag, turn_n, turn_done, turns_made, turns_open, look, foreign_xid, floor, rest,
+      aside_xid, aside_id, aside_last)
+  values (pos.n + 1, here, pos.snap, pos.win, pos.key_xid, pos.key_id, open_endpoint, last, done, n_deliveries, oldest,
+    wake_endpoints, wake_firsts, wake_lasts, cmds, turn_tag, turn_n, turn_done, pos.turns_made + put, turns_open, look, pos.foreign_xid, pos.floor, pos.rest,
+    pos.aside_xid, pos.aside_id, pos.aside_last);
+  return query select pos.n + 1, done, n_deliveries, n_commands,
+    more_events or left_over or turns_open > 0 or pos.win is not null or pos.aside_last is not null;
 end $$;
 `
 }

@@ -1,3 +1,5 @@
+import { HELD_TAG } from './0008-aside.ts'
+
 /**
  * Turns: what an account has beyond its share of a page waits in a log of its own, in chunks that are worked off in turn with
  * those of other accounts, and nobody else's events wait behind it.
@@ -7,7 +9,7 @@
  * cursor in the order of (tag, n), whoever waits in it, and the position is as small with a thousand accounts as with one.
  */
 export function turns(s: string): string {
-  return `${tables(s)}${sort(s)}${put(s)}${fromNow(s)}${storageStats(s)}`
+  return `${tables(s)}${sort(s)}${put(s)}${take(s)}${fromNow(s)}${storageStats(s)}`
 }
 
 /** Arrays of any length come as parameters: a plan that takes them for short must not go through them again and again. */
@@ -41,7 +43,12 @@ alter table ${s}.dispatches
   add turns_made bigint not null default 0,
   add turns_open int not null default 0,
   -- How many events the next page looks at, where some of them may have to wait; null in the ordinary case.
-  add look int;
+  add look int,
+  -- Of this transaction the events with greater ids are aside (0008-aside.ts), the last of which is the third; null: nothing is.
+  -- After a move the third alone says that something is held until what was left over is dispatched through there.
+  add aside_xid xid8,
+  add aside_id uuid,
+  add aside_last uuid;
 
 -- Of chunks with a number up to this one, events may have been erased: what they name is looked for.
 alter table ${s}.installation add turns_erased bigint not null default 0;
@@ -51,9 +58,10 @@ alter table ${s}.installation add turns_erased bigint not null default 0;
 function sort(s: string): string {
   return /* sql */ `
 -- Sorts events that were read: which of them this page makes deliveries of, and through which one they are dealt with at all.
--- Those up to there that it does not make deliveries of are of accounts beyond their share, or with chunks after (p_tag, p_n).
-create function ${s}.sort_events(p_accounts text[], p_types text[], p_tag bigint, p_n bigint, p_max_events int,
-  p_max_matches bigint, p_events_share int, p_matches_share bigint, out direct int[], out through int)
+-- Those up to there that it does not make deliveries of are of accounts beyond their share, with chunks after (p_tag, p_n) and
+-- before p_until, or among p_held.
+create function ${s}.sort_events(p_accounts text[], p_types text[], p_held text[], p_tag bigint, p_n bigint, p_until bigint,
+  p_max_events int, p_max_matches bigint, p_events_share int, p_matches_share bigint, out direct int[], out through int)
 language plpgsql ${settings} as $$
 #variable_conflict use_column
 begin
@@ -62,8 +70,8 @@ begin
     from unnest(p_accounts, p_types) with ordinality u(account, type, ord)
   ),
   waiting as materialized (
-    select a.account from (select distinct r.account from r) a where (select true from ${s}.turns t
-      where t.account = a.account and (t.tag, t.n) > (p_tag, p_n) order by t.tag desc limit 1)
+    select a.account from (select distinct r.account from r) a where a.account = any (p_held) or (select true from ${s}.turns t
+      where t.account = a.account and (t.tag, t.n) > (p_tag, p_n) and t.tag < p_until order by t.tag desc limit 1)
   ),
   light as (
     select r.account, r.type, r.ord, row_number() over (order by r.ord) place from r
@@ -94,12 +102,22 @@ end $$;
 `
 }
 
+/**
+ * Where the next chunk of an account begins: behind those that wait, after (p_tag, p_n) and before p_until; without any at p_tag, or
+ * where what is held begins.
+ */
+function nextTag(s: string, account: string): string {
+  return `greatest(p_tag, (select t.tag + t.cost from ${s}.turns t
+      where t.account = ${account} and (t.tag, t.n) > (p_tag, p_n) and t.tag < p_until order by t.tag desc limit 1),
+    case when ${account} = any (p_held) then ${HELD_TAG} end)`
+}
+
 function put(s: string): string {
   return /* sql */ `
 -- Puts events into chunks behind those of their accounts: of the first p_through those that are not taken. Answers how many
--- chunks. Those after (p_tag, p_n) wait; an account without any begins at p_tag.
-create function ${s}.put_turns(p_ids uuid[], p_accounts text[], p_types text[], p_keys text[], p_taken boolean[], p_through int,
-  p_tag bigint, p_n bigint, p_made bigint, p_most bigint) returns int
+-- chunks. Those of the accounts among p_held are held.
+create function ${s}.put_turns(p_ids uuid[], p_accounts text[], p_types text[], p_keys text[], p_held text[], p_taken boolean[],
+  p_through int, p_tag bigint, p_n bigint, p_until bigint, p_made bigint, p_most bigint) returns int
 language plpgsql ${settings} as $$
 declare
   n_events constant int := cardinality(p_ids);
@@ -116,8 +134,7 @@ begin
     select greatest(1, count(distinct sub.endpoint)) into weight from ${s}.subscriptions sub
       where sub.account = p_accounts[1] and sub.pattern = any (${s}.patterns(p_types[1]));
     insert into ${s}.turns (tag, n, account, cost, oldest, ids, types)
-    select coalesce((select greatest(t.tag + t.cost, p_tag) from ${s}.turns t
-          where t.account = p_accounts[1] and (t.tag, t.n) > (p_tag, p_n) order by t.tag desc limit 1), p_tag) + c.before * weight,
+    select ${nextTag(s, 'p_accounts[1]')} + c.before * weight,
         p_made + row_number() over (order by c.before), p_accounts[1], least(c.size, n_events - c.before) * weight, bound,
         p_ids[c.before + 1:c.before + c.size], p_types[c.before + 1:c.before + c.size]
       from (select x.before, greatest(1, p_most / weight)::int size
@@ -137,9 +154,7 @@ begin
     from (select distinct r.account, r.type from r) p
   ),
   starts as materialized (
-    select a.account, coalesce((select greatest(t.tag + t.cost, p_tag) from ${s}.turns t
-      where t.account = a.account and (t.tag, t.n) > (p_tag, p_n) order by t.tag desc limit 1), p_tag) tag
-    from (select distinct r.account from r) a
+    select a.account, ${nextTag(s, 'a.account')} tag from (select distinct r.account from r) a
   ),
   placed as (
     select r.*, k.weight, sum(k.weight) over (partition by r.account collate "C" order by r.ord) - k.weight before
@@ -156,6 +171,36 @@ begin
   from chunks c join starts on starts.account = c.account;
   get diagnostics made = row_count;
   return made;
+end $$;
+`
+}
+
+function take(s: string): string {
+  return /* sql */ `
+-- The chunks whose turn it is, from the one that was begun (with p_done of its events) or the next, and before p_until: as many as
+-- hold p_events, or p_room; how many events each had done before, how many it has left; and these events, up to p_events.
+create function ${s}.due_turns(p_tag bigint, p_n bigint, p_done int, p_until bigint, p_events int, p_room bigint, out tags bigint[],
+  out ns bigint[], out froms int[], out sizes int[], out ids uuid[], out accounts text[], out types text[], out keys text[])
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  turn record;
+  room_left int := p_events;
+begin
+  tags := '{}'; ns := '{}'; froms := '{}'; sizes := '{}'; ids := '{}'; accounts := '{}'; types := '{}'; keys := '{}';
+  for turn in
+    select t.*, case when (t.tag, t.n) = (p_tag, p_n) then coalesce(p_done, 0) else 0 end done from ${s}.turns t
+    where (t.tag, t.n) > (p_tag, p_n - (p_done is not null)::int) and t.tag < p_until order by t.tag, t.n
+  loop
+    tags := tags || turn.tag; ns := ns || turn.n; froms := froms || turn.done;
+    sizes := sizes || cardinality(turn.ids) - turn.done;
+    ids := ids || turn.ids[turn.done + 1:turn.done + room_left];
+    types := types || turn.types[turn.done + 1:turn.done + room_left];
+    accounts := accounts || array_fill(turn.account, array[cardinality(ids) - cardinality(accounts)]);
+    keys := keys || case when turn.keys is not null then turn.keys[turn.done + 1:turn.done + room_left]
+      else array_fill(null::text, array[cardinality(ids) - cardinality(keys)]) end;
+    room_left := p_events - cardinality(ids);
+    exit when room_left <= 0 or cardinality(ids) >= p_room;
+  end loop;
 end $$;
 `
 }
@@ -192,6 +237,10 @@ create function ${s}.oldest_undispatched() returns timestamptz language sql stab
       where (e.xid, e.id) > (greatest(pg_snapshot_xmax(pos.snap), pos.key_xid),
         case when pos.key_xid >= pg_snapshot_xmax(pos.snap) then pos.key_id else '00000000-0000-0000-0000-000000000000' end)
         and (pos.foreign_xid is null or e.xid > pos.foreign_xid)
+      order by e.xid, e.id limit 1)
+    union all
+    (select e.id from ${s}.events e
+      where (e.xid, e.id) > (pos.aside_xid, pos.aside_id) and (e.xid, e.id) <= (pos.aside_xid, pos.aside_last)
       order by e.xid, e.id limit 1)
     union all
     select t.oldest from ${s}.turns t where (t.tag, t.n) > (pos.turn_tag, pos.turn_n - (pos.turn_done is not null)::int)) x

@@ -1,0 +1,64 @@
+/**
+ * The rest of a large transaction of one account is laid aside: the dispatcher's window goes on behind it at once, and it is
+ * read beside the window, page by page, into the account's turns. Reading a million events takes seconds, and without this
+ * everybody whose events were committed later would wait for it.
+ *
+ * Whose the events of that rest are is not known before they are read: it begins with many of one account, which is reason enough
+ * to lay it aside, but others may follow. So each account that is found in the window meanwhile is looked up by the index of its
+ * own events, and what has an earlier event in there is held: its chunks have tags from `HELD_TAG` on, which are no time yet, and get
+ * their place when the rest is read. So each account's events keep their order.
+ */
+export function aside(s: string): string {
+  return `${read(s)}${held(s)}`
+}
+
+/** Chunks with tags from here on are held. A tag counts work that was done, so it never comes near. */
+export const HELD_TAG = '4611686018427387904'
+
+function read(s: string): string {
+  return /* sql */ `
+create function ${s}.last_event_of(p_xid xid8, p_after uuid) returns uuid language sql stable
+set search_path = pg_catalog, pg_temp as $$
+  select e.id from ${s}.events e
+  where (e.xid, e.id) > (p_xid, p_after) and (e.xid, e.id) <= (p_xid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+  order by e.xid desc, e.id desc limit 1
+$$;
+
+create function ${s}.events_aside(p_xid xid8, p_after uuid, p_limit int, out ids uuid[], out accounts text[], out types text[],
+  out keys text[])
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select coalesce(array_agg(e.id order by e.id), '{}'), coalesce(array_agg(e.account order by e.id), '{}'),
+    coalesce(array_agg(e.type order by e.id), '{}'), coalesce(array_agg(e.idempotency_key order by e.id), '{}')
+  from (
+    select e.id, e.account, e.type, e.idempotency_key from ${s}.events e
+    where (e.xid, e.id) > (p_xid, p_after) and (e.xid, e.id) <= (p_xid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+    order by e.xid, e.id limit p_limit) e
+$$;
+
+-- Those of the accounts that have an event aside. By the index of each account's own events, whatever the statistics say: the one
+-- by transaction would go through all that is aside.
+create function ${s}.accounts_aside(p_accounts text[], p_xid xid8, p_after uuid, p_last uuid) returns text[] language sql stable
+set search_path = pg_catalog, pg_temp as $$
+  select coalesce(array_agg(a.account), '{}') from (select distinct unnest(p_accounts) account) a
+  where (select true from (
+      select e.xid from ${s}.events e where (e.account, e.id) > (a.account, p_after) and (e.account, e.id) <= (a.account, p_last)
+      order by e.account, e.id offset 0) own
+    where own.xid = p_xid limit 1)
+$$;
+`
+}
+
+function held(s: string): string {
+  return /* sql */ `
+-- Nothing is aside any more: what was held has its place behind what waits of its account, or as the next at all.
+create function ${s}.release_held(p_tag bigint, p_n bigint) returns void language sql set search_path = pg_catalog, pg_temp as $$
+  with starts as materialized (
+    select a.account, coalesce((select greatest(t.tag + t.cost, p_tag + 1) from ${s}.turns t
+      where t.account = a.account and (t.tag, t.n) > (p_tag, p_n) and t.tag < ${HELD_TAG} order by t.tag desc limit 1), p_tag + 1) tag
+    from (select distinct t.account from ${s}.turns t where t.tag >= ${HELD_TAG}) a
+  )
+  update ${s}.turns t set tag = t.tag - ${HELD_TAG} + starts.tag from starts
+    where starts.account = t.account and t.tag >= ${HELD_TAG}
+$$;
+`
+}
