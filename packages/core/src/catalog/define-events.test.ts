@@ -52,6 +52,32 @@ describe('types', () => {
     expect(any.has('order.paid')).toBe(true)
   })
 
+  test('arrays may be readonly, at any depth, and all else stays as it is', () => {
+    const lines = z.array(z.object({ sku: z.string(), tags: z.array(z.string()).optional() }))
+    const cart = defineEvents({
+      'cart.filled': {
+        ...about,
+        schema: z.object({ lines, at: isoDate(), box: z.tuple([z.number(), z.number()]) }),
+        example: { lines: [], at: new Date(0), box: [1, 2] },
+      },
+    })
+    type Cart = EventData<typeof cart, 'cart.filled'>
+    expectTypeOf<Cart>().toEqualTypeOf<{
+      lines: readonly { sku: string; tags?: readonly string[] | undefined }[]
+      at: Date | string
+      box: readonly [number, number]
+    }>()
+    const data = Object.freeze({ lines: [{ sku: 'a', tags: ['x'] }], at: new Date(0), box: [3, 4] } as const)
+    const given: Cart = data
+    expect(cart.prepareData('cart.filled', given).value).toMatchObject({
+      lines: [{ sku: 'a', tags: ['x'] }],
+      box: [3, 4],
+    })
+    // @ts-expect-error a line has a sku
+    const wrong: Cart = { ...data, lines: [{}] as const }
+    expect(wrong).toBeDefined()
+  })
+
   test('an example that does not fit its schema does not compile', () => {
     const act = () =>
       defineEvents({

@@ -41,8 +41,16 @@ export type AnyCatalog = Catalog<EventSchemas>
 /** The event type names of a catalogue. */
 export type EventType<C> = C extends Catalog<infer S> ? keyof S & string : never
 
-/** What `emit` takes as `data` for type `T` of catalogue `C` (dates as `Date` or text). */
-export type EventData<C, T extends EventType<C>> = C extends Catalog<infer S> ? input<S[T]> : never
+/** What `emit` takes as `data` for type `T` of catalogue `C` (dates as `Date` or text). Arrays may be `readonly`: none is changed. */
+export type EventData<C, T extends EventType<C>> = C extends Catalog<infer S> ? ArraysReadonly<input<S[T]>> : never
+
+type ArraysReadonly<T> = unknown extends T
+  ? T
+  : T extends string | number | boolean | bigint | symbol | null | undefined | Date | ((...args: never) => unknown)
+    ? T
+    : T extends readonly unknown[]
+      ? { readonly [K in keyof T]: ArraysReadonly<T[K]> }
+      : { [K in keyof T]: ArraysReadonly<T[K]> }
 
 /** One event type as the catalogue keeps it. */
 export interface CatalogEntry {
