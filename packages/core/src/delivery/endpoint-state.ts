@@ -4,6 +4,7 @@ import type { DeliveryRow, RetryRow } from './delivery-reader.ts'
 import { RETRIES_FROM_START } from './delivery-reader.ts'
 import type { EndpointConfig } from './endpoint-config.ts'
 import { EndpointPace } from './endpoint-pace.ts'
+import { FifoOrder } from './fifo-order.ts'
 import { Queue } from './queue.ts'
 import { NO_EVENT, WakeMarks } from './wake-marks.ts'
 
@@ -77,8 +78,7 @@ export class EndpointState {
   retryKey: { afterDue: string; afterId: string } | null = null
   /** There may be due retries that were not read. */
   retriesWaiting = false
-  /** Of a fifo endpoint: deliveries that wait for a retry. Nothing fresh is sent before they are final. */
-  #fifoHeld: Set<string> | null = null
+  readonly #order = new FifoOrder()
   inFlight = 0
   /** Outcomes that are not in the database yet. */
   unwritten = 0
@@ -109,8 +109,7 @@ export class EndpointState {
   applyConfig(config: EndpointConfig, monotonicMs: number): void {
     const before = this.config
     this.config = config
-    if (config.fifo && before?.fifo !== true) this.#fifoHeld = new Set(config.openRetries)
-    if (!config.fifo) this.#fifoHeld = null
+    this.#order.applyConfig(config, before)
     this.pace.applyConfig(config, before, monotonicMs)
   }
 
@@ -152,11 +151,7 @@ export class EndpointState {
 
   /** There are deliveries to be read that may be sent: of a fifo endpoint none while a retry holds them. */
   get wantsFresh(): boolean {
-    return this.unread && !this.#isHeld
-  }
-
-  get #isHeld(): boolean {
-    return this.#fifoHeld !== null && this.#fifoHeld.size > 0
+    return this.unread && !this.#order.isHeld
   }
 
   #hold(id: string): void {
@@ -170,7 +165,7 @@ export class EndpointState {
 
   /** Of what is queued: what may be sent as far as order goes. */
   get sendable(): number {
-    return this.#isHeld ? this.retries.length : this.queued
+    return this.#order.isHeld ? this.retries.length : this.queued
   }
 
   get serving(): boolean {
@@ -278,10 +273,8 @@ export class EndpointState {
 
   /** Of a fifo endpoint: what fails holds what is behind it until it is final. */
   settleFifo(item: DeliveryItem, retries: boolean): void {
-    if (retries) {
-      this.#fifoHeld ??= new Set()
-      this.#fifoHeld.add(item.id)
-    } else this.#fifoHeld?.delete(item.id)
+    if (retries) this.#order.hold(item.id)
+    else this.#order.release(item.id)
   }
 
   /** Something of its own keeps it behind: failures, limits, order, or more work than its share of slots. */
@@ -333,12 +326,12 @@ export class EndpointState {
 
   /** Of a fifo endpoint: the deliveries whose retries hold the ones behind them. */
   get holders(): string[] {
-    return [...(this.#fifoHeld ?? [])]
+    return this.#order.holders
   }
 
   /** These hold nobody any more. */
   releaseHold(ids: readonly string[]): void {
-    for (const id of ids) this.#fifoHeld?.delete(id)
+    for (const id of ids) this.#order.release(id)
   }
 
   /** What is under way or queued: whoever ends what has waited too long leaves it alone. */
