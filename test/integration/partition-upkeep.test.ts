@@ -198,41 +198,25 @@ describe('a week past its time', () => {
     await host.sql`delete from posthaste.replays`
   })
 
-  test('stays while an event of it waits for its turn at the dispatcher', async () => {
+  test.each([
+    { what: 'waits for its turn at the dispatcher', events: 40, aside: false },
+    { what: 'is in the rest of a large transaction that was laid aside', events: 100, aside: true },
+  ])('stays while an event of it $what', async ({ events, aside }) => {
     const week = weekBefore(6)
     await fill(week, 10, ['succeeded'])
     await host.sql`insert into posthaste.events (id, account, type, data)
       select posthaste.id_floor(${week.toISOString()}::text::timestamptz + interval '3 days' + i * interval '1 second'), 'default', 'test.happened', '{"n":0}'
-      from generate_series(1, 40) i`
+      from generate_series(1, ${events}::int) i`
     let position: Record<string, unknown>
     do {
       await host.sql`select posthaste.dispatch(4, 1000)`
-      position = (await host.sql`select win, turns_open from posthaste.dispatches order by n desc limit 1`)[0]!
-    } while (position.win !== null)
+      position = (
+        await host.sql`select win, turns_open, aside_id from posthaste.dispatches order by n desc limit 1`
+      )[0]!
+    } while (position.win !== null || (position.aside_id !== null) !== aside)
     expect(position.turns_open).toBeGreaterThan(0)
-    await host.sql`delete from posthaste.deliveries where event_id in (select id from posthaste.events where data = '{"n":0}')`
-    await host.sql`delete from posthaste.subscriptions`
-    expect(await upkeep().run()).toBe(true)
-    expect(await stateOf(week)).toBe('undispatched')
-    for (let more = true; more; )
-      more = (await host.sql`select more from posthaste.dispatch(4, 1000)`)[0]!.more as boolean
-    await upkeep().run()
-    expect(await oldWeeks()).toEqual([])
-  })
-
-  test('stays while an event of it is in the rest of a large transaction that was laid aside', async () => {
-    const week = weekBefore(6)
-    await fill(week, 10, ['succeeded'])
-    await host.sql`insert into posthaste.events (id, account, type, data)
-      select posthaste.id_floor(${week.toISOString()}::text::timestamptz + interval '3 days' + i * interval '1 second'), 'default', 'test.happened', '{"n":0}'
-      from generate_series(1, 100) i`
-    let position: Record<string, unknown>
-    do {
-      await host.sql`select posthaste.dispatch(4, 1000)`
-      position = (await host.sql`select win, aside_id from posthaste.dispatches order by n desc limit 1`)[0]!
-    } while (position.aside_id === null || position.win !== null)
     // What waits for its turn would be reason enough.
-    await host.sql`update posthaste.turns set oldest = 'ffffffff-ffff-ffff-ffff-ffffffffffff'`
+    if (aside) await host.sql`update posthaste.turns set oldest = 'ffffffff-ffff-ffff-ffff-ffffffffffff'`
     await host.sql`delete from posthaste.deliveries where event_id in (select id from posthaste.events where data = '{"n":0}')`
     await host.sql`delete from posthaste.subscriptions`
     expect(await upkeep().run()).toBe(true)
