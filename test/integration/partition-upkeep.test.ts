@@ -211,9 +211,9 @@ describe('a week past its time', () => {
     do {
       await host.sql`select posthaste.dispatch(4, 1000)`
       position = (
-        await host.sql`select win, turns_open, aside_id from posthaste.dispatches order by n desc limit 1`
+        await host.sql`select win, turns_open, aside_ids from posthaste.dispatches order by n desc limit 1`
       )[0]!
-    } while (position.win !== null || (position.aside_id !== null) !== aside)
+    } while (position.win !== null || (position.aside_ids !== null) !== aside)
     expect(position.turns_open).toBeGreaterThan(0)
     // What waits for its turn would be reason enough.
     if (aside) await host.sql`update posthaste.turns set oldest = 'ffffffff-ffff-ffff-ffff-ffffffffffff'`

@@ -239,7 +239,7 @@ begin
       and (d.foreign_xid is null or e.xid > d.foreign_xid or (e.id >= d.floor and age(e.xmin) <= age(e.xid::xid)))))', ev) into yes;
   -- And what waits for its turn, or is aside (0008).
   yes := yes or exists (select from (select d.* from ${s}.dispatches d order by d.n desc limit 1) d
-    where d.aside_id < ${s}.id_floor(week_end) or exists (select from ${s}.turns t
+    where ${s}.id_floor(week_end) > any (d.aside_ids) or exists (select from ${s}.turns t
       where (t.tag, t.n) > (d.turn_tag, d.turn_n - (d.turn_done is not null)::int) and t.oldest < ${s}.id_floor(week_end)));
   if yes then state := 'undispatched'; return; end if;
   select exists (select from ${s}.replays r where (r.status = 'running' or r.finished_at > ${s}.clock() - interval '1 hour')

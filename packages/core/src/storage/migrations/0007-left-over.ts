@@ -3,8 +3,8 @@ export function leftOverOfLifeBefore(s: string): string {
   return /* sql */ `
 -- What a position of another life says of events and commands: snap, win, key and aside (0008) tell by their transaction ids, which
 -- are of that life too, what it had dispatched. Whatever has an id after its moment is younger. Nothing left over has an id before 'from'.
-create function ${s}.life_before(p_snap pg_snapshot, p_win pg_snapshot, p_key_xid xid8, p_key_id uuid, p_aside_xid xid8,
-  p_aside_id uuid, p_at timestamptz)
+create function ${s}.life_before(p_snap pg_snapshot, p_win pg_snapshot, p_key_xid xid8, p_key_id uuid, p_aside_xids xid8[],
+  p_aside_ids uuid[], p_at timestamptz)
 returns json language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   first uuid;
@@ -14,9 +14,9 @@ begin
     select e.id from ${s}.events e where e.xid >= pg_snapshot_xmax(p_snap)
     union all select e.id from pg_snapshot_xip(p_snap) y join ${s}.events e on e.xid = y)
   select u.id into first from unknown u order by u.id limit 1;
-  first := least(first, p_aside_id, ${s}.id_floor(p_at - interval '10 minutes'));
+  first := least(first, (select id from unnest(p_aside_ids) id order by id limit 1), ${s}.id_floor(p_at - interval '10 minutes'));
   return json_build_object('snap', p_snap, 'win', p_win, 'key_xid', p_key_xid, 'key_id', p_key_id,
-    'aside_xid', p_aside_xid, 'aside_id', p_aside_id, 'since', ${s}.id_floor(p_at), 'from', first, 'after', null);
+    'aside_xids', p_aside_xids, 'aside_ids', p_aside_ids, 'since', ${s}.id_floor(p_at), 'from', first, 'after', null);
 end $$;
 
 -- The commands of that time. Each of them may be repeated: it says how many attempts there were, or which generation.
@@ -45,11 +45,11 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
       not (pg_visible_in_snapshot(e.xid, old.snap)
         or coalesce(pg_visible_in_snapshot(e.xid, old.win) and (e.xid, e.id) <= (old.key_xid, old.key_id), false))
       or e.id >= old.since
-      or coalesce(e.xid = old.aside_xid and e.id > old.aside_id, false)
+      or exists (select from unnest(old.aside_xids, old.aside_ids) a(xid, id) where e.xid = a.xid and e.id > a.id)
       or age(e.xid::xid) - age(e.xmin) between 0 and 1000 and not exists (select from ${s}.deliveries x
         where x.id >= ${s}.first_delivery_id(e.id) and x.id <= ${s}.last_delivery_id(e.id)) left_over
-    from json_to_record(p_rest) old(snap pg_snapshot, win pg_snapshot, key_xid xid8, key_id uuid, aside_xid xid8,
-      aside_id uuid, since uuid, "from" uuid, after uuid)
+    from json_to_record(p_rest) old(snap pg_snapshot, win pg_snapshot, key_xid xid8, key_id uuid, aside_xids xid8[],
+      aside_ids uuid[], since uuid, "from" uuid, after uuid)
     cross join lateral (select x.*, x.xmin from ${s}.events x
       where x.id >= old."from" and x.id > coalesce(old.after, '00000000-0000-0000-0000-000000000000')
         and x.id <= coalesce(p_until, 'ffffffff-ffff-ffff-ffff-ffffffffffff')

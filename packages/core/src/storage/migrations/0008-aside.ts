@@ -7,6 +7,9 @@
  * to lay it aside, but others may follow. So each account that is found in the window meanwhile is looked up by the index of its
  * own events, and what has an earlier event in there is held: its chunks have tags from `HELD_TAG` on, which are no time yet, and get
  * their place when the rest is read. So each account's events keep their order.
+ *
+ * Several may be aside, and are read in their order. What is aside comes before what is held: a transaction that has something of an
+ * account of which something is held already is read in its place in the window.
  */
 export function aside(s: string): string {
   return `${read(s)}${held(s)}`
@@ -37,13 +40,22 @@ $$;
 
 -- Those of the accounts that have an event aside. By the index of each account's own events, whatever the statistics say: the one
 -- by transaction would go through all that is aside.
-create function ${s}.accounts_aside(p_accounts text[], p_xid xid8, p_after uuid, p_last uuid) returns text[] language sql stable
-set search_path = pg_catalog, pg_temp as $$
+create function ${s}.accounts_aside(p_accounts text[], p_xids xid8[], p_afters uuid[], p_lasts uuid[]) returns text[]
+language sql stable set search_path = pg_catalog, pg_temp as $$
   select coalesce(array_agg(a.account), '{}') from (select distinct unnest(p_accounts) account) a
-  where (select true from (
-      select e.xid from ${s}.events e where (e.account, e.id) > (a.account, p_after) and (e.account, e.id) <= (a.account, p_last)
-      order by e.account, e.id offset 0) own
-    where own.xid = p_xid limit 1)
+  where exists (select from unnest(p_xids, p_afters, p_lasts) t(xid, after, last)
+    where (select true from (
+        select e.xid from ${s}.events e where (e.account, e.id) > (a.account, t.after) and (e.account, e.id) <= (a.account, t.last)
+        order by e.account, e.id offset 0) own
+      where own.xid = t.xid limit 1))
+$$;
+
+-- Whether what is held has anything in this transaction, behind p_after and through p_last: then it cannot be laid aside, since
+-- what is aside comes before what is held.
+create function ${s}.held_has_later(p_xid xid8, p_after uuid, p_last uuid) returns boolean language sql stable
+set search_path = pg_catalog, pg_temp as $$
+  select ${s}.accounts_aside(array(select t.account from ${s}.turns t where t.tag >= ${HELD_TAG}), array[p_xid], array[p_after],
+    array[p_last]) <> '{}'
 $$;
 `
 }

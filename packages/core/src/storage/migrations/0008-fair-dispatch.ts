@@ -34,7 +34,8 @@ declare
   aside_look constant int := 8 * p_max_events;
   counts_until bigint := ${NO_TAG};
   held text[] := '{}';
-  laid_aside boolean := false;
+  lay_after uuid;
+  last_id uuid;
   cur pg_snapshot;
   zero constant uuid := '00000000-0000-0000-0000-000000000000';
   top constant uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
@@ -100,12 +101,13 @@ begin
     end if;
     moved := true;
     cur := pg_current_snapshot();
-    before := ${s}.life_before(pos.snap, pos.win, pos.key_xid, pos.key_id, pos.aside_xid, pos.aside_id, pos.at);
+    before := ${s}.life_before(pos.snap, pos.win, pos.key_xid, pos.key_id, pos.aside_xids, pos.aside_ids, pos.at);
     -- Moved again before all of that was dispatched: it begins anew. What is repeated changes nothing.
     pos.rest := coalesce((pos.rest::jsonb || '{"after": null}')::json, before);
     pos.snap := cur;
     pos.win := null; pos.key_xid := null; pos.key_id := null; pos.key_endpoint := null;
-    pos.aside_xid := null; pos.aside_id := null;
+    pos.held_until := greatest(pos.held_until, (select id from unnest(pos.aside_lasts) id order by id desc limit 1));
+    pos.aside_xids := null; pos.aside_ids := null; pos.aside_lasts := null;
     pos.foreign_xid := greatest(pos.foreign_xid, (select e.xid from ${s}.events e order by e.xid desc limit 1),
       (select c.xid from ${s}.commands c order by c.xid desc limit 1));
     pos.floor := ${s}.id_floor(clock_timestamp() - interval '7 days');
@@ -117,29 +119,29 @@ begin
     pos.foreign_xid := null; pos.floor := null;
   end if;
 
-  sorting := pos.turns_open > 0 or pos.look is not null or pos.aside_last is not null;
+  sorting := pos.turns_open > 0 or pos.look is not null or pos.aside_xids is not null or pos.held_until is not null;
   look := greatest(pos.look, p_max_events);
 
   left_over := pos.rest is not null;
   if left_over then
-    if pos.aside_last is not null then counts_until := ${HELD_TAG}; end if;
-    found := ${s}.events_left_over(pos.rest, look, pos.aside_last);
+    if pos.held_until is not null then counts_until := ${HELD_TAG}; end if;
+    found := ${s}.events_left_over(pos.rest, look, pos.held_until);
     looked_through := coalesce(found.last, (pos.rest ->> 'after')::uuid);
     if found.ids is not null then
       ids := found.ids; accounts := found.accounts; types := found.types; keys := found.keys;
     end if;
     full_look := found.n >= look;
-  elsif pos.aside_xid is not null and pos.n % 2 = 0 then
+  elsif pos.aside_xids is not null and pos.n % 2 = 0 then
     from_aside := true;
     counts_until := ${HELD_TAG};
-    found := ${s}.events_aside(pos.aside_xid, pos.aside_id, aside_look);
+    found := ${s}.events_aside(pos.aside_xids[1], pos.aside_ids[1], aside_look);
     ids := found.ids; accounts := found.accounts; types := found.types; keys := found.keys;
     full_look := cardinality(ids) >= aside_look;
   else
     found := ${s}.events_in_window(pos.snap, cur, pos.key_xid, pos.key_id, pos.foreign_xid, pos.floor, look);
     xids := found.xids; ids := found.ids; accounts := found.accounts; types := found.types; keys := found.keys;
-    if pos.aside_xid is not null then
-      held := ${s}.accounts_aside(accounts, pos.aside_xid, pos.aside_id, pos.aside_last);
+    if pos.aside_xids is not null then
+      held := ${s}.accounts_aside(accounts, pos.aside_xids, pos.aside_ids, pos.aside_lasts);
     end if;
   end if;
   n_events := cardinality(ids);
@@ -222,8 +224,21 @@ begin
 
   room := p_max_matches - (last - first_seq);
 
+  -- The rest of a transaction is laid aside, or all of it behind what is aside of its account. Not where that was its end, nor where rows
+  -- of another life may name the same transaction.
+  if counts_until = ${NO_TAG} and full_look and through = n_events and coalesce(cardinality(pos.aside_xids), 0) < 16
+    and xids[1] = xids[n_events] and (pos.foreign_xid is null or xids[1] > pos.foreign_xid)
+    and accounts = array_fill(accounts[1], array[n_events]) then
+    lay_after := case when accounts[1] = any (held) then case when pos.key_xid = xids[1] then pos.key_id else zero end
+      when n_events >= 4 * p_max_events or pos.aside_xids is not null then ids[n_events] end;
+    if lay_after is not null then last_id := ${s}.last_event_of(xids[1], ids[n_events]); end if;
+    if last_id is null or (pos.aside_xids is not null and ${s}.held_has_later(xids[1], lay_after, last_id)) then
+      lay_after := null;
+    end if;
+  end if;
+
   turn_tag := pos.turn_tag; turn_n := pos.turn_n; turn_done := pos.turn_done;
-  if cardinality(direct) < through then
+  if cardinality(direct) < through and (lay_after is null or lay_after = ids[n_events]) then
     taken := array_fill(false, array[n_events]);
     for o in 1..cardinality(direct) loop taken[direct[o]] := true; end loop;
     put := ${s}.put_turns(ids, accounts, types, keys, held, taken, through, turn_tag, turn_n - (turn_done is not null)::int,
@@ -232,19 +247,23 @@ begin
 
   more_events := through < n_events or full_look;
   if counts_until = ${HELD_TAG} then
-    if from_aside and through > 0 then pos.aside_id := ids[through]; end if;
+    if from_aside and through > 0 then pos.aside_ids := ids[through] || pos.aside_ids[2:]; end if;
     if not more_events then
-      -- That was all of it. (Of what was left over there may be more behind.)
-      perform ${s}.release_held(turn_tag, turn_n - (turn_done is not null)::int);
-      if left_over then looked_through := pos.aside_last; more_events := true; end if;
-      pos.aside_xid := null; pos.aside_id := null; pos.aside_last := null;
+      -- That was all of it; of what was left over there may be more behind.
+      if left_over then
+        looked_through := pos.held_until; more_events := true;
+        pos.held_until := null;
+      else
+        pos.aside_xids := nullif(pos.aside_xids[2:], '{}');
+        pos.aside_ids := nullif(pos.aside_ids[2:], '{}'); pos.aside_lasts := nullif(pos.aside_lasts[2:], '{}');
+      end if;
+      if pos.aside_xids is null then
+        perform ${s}.release_held(turn_tag, turn_n - (turn_done is not null)::int);
+      end if;
     end if;
-  elsif full_look and through = n_events and n_events >= 4 * p_max_events and pos.aside_xid is null
-    and xids[1] = xids[n_events] and (pos.foreign_xid is null or xids[1] > pos.foreign_xid) and accounts = array_fill(accounts[1], array[n_events]) then
-    -- The rest of this transaction; unless that was the end of it, or rows of another life may name the same one.
-    pos.aside_last := ${s}.last_event_of(xids[n_events], ids[n_events]);
-    laid_aside := pos.aside_last is not null;
-    if laid_aside then pos.aside_xid := xids[n_events]; pos.aside_id := ids[n_events]; end if;
+  elsif lay_after is not null then
+    pos.aside_xids := pos.aside_xids || xids[n_events];
+    pos.aside_ids := pos.aside_ids || lay_after; pos.aside_lasts := pos.aside_lasts || last_id;
   end if;
 
   -- The chunks whose turn it is, with what the page has room for.
@@ -252,7 +271,7 @@ begin
   -- An event that a position of before has open, and nothing waits, is made deliveries of anew: those that there are stay as they are.
   open_endpoint := case when pos.turns_open > 0 then pos.key_endpoint end;
   if turns_open > 0 and room > 0 and done < p_max_events then
-    due := ${s}.due_turns(turn_tag, turn_n, turn_done, case when pos.aside_last is null then ${NO_TAG} else ${HELD_TAG} end,
+    due := ${s}.due_turns(turn_tag, turn_n, turn_done, case when pos.aside_xids is null and pos.held_until is null then ${NO_TAG} else ${HELD_TAG} end,
       p_max_events - done, room);
     turns_left := cardinality(due.ids);
   end if;
@@ -300,24 +319,24 @@ begin
   elsif more_events then
     pos.win := cur;
     pos.key_xid := coalesce(xids[through], pos.key_xid, '0'::xid8);
-    pos.key_id := case when laid_aside then top else coalesce(ids[through], pos.key_id, zero) end;
+    pos.key_id := case when lay_after is not null then top else coalesce(ids[through], pos.key_id, zero) end;
   else
     pos.snap := cur; pos.win := null; pos.key_xid := null; pos.key_id := null;
   end if;
   -- While what is read goes to those who wait, the next page reads more: this is far quicker than making deliveries.
-  sorting := turns_open > 0 or pos.aside_last is not null or (more_events and direct is not null);
-  look := case when from_aside then pos.look when not sorting then null when laid_aside then p_max_events
+  sorting := turns_open > 0 or pos.aside_xids is not null or pos.held_until is not null or (more_events and direct is not null);
+  look := case when from_aside then pos.look when not sorting then null when lay_after is not null then p_max_events
     when through < n_events then greatest(p_max_events, least(look, 2 * through))
     when more_events then least(2 * look, 16 * p_max_events) else look end;
   -- The primary key is the fence: a second dispatcher that read the same position fails here, and with it all of the above.
   insert into ${s}.dispatches (n, life, snap, win, key_xid, key_id, key_endpoint, last_seq, events, deliveries, oldest, endpoints,
       firsts, lasts, commands, turn_tag, turn_n, turn_done, turns_made, turns_open, look, foreign_xid, floor, rest,
-      aside_xid, aside_id, aside_last)
+      aside_xids, aside_ids, aside_lasts, held_until)
   values (pos.n + 1, here, pos.snap, pos.win, pos.key_xid, pos.key_id, open_endpoint, last, done, n_deliveries, oldest,
     wake_endpoints, wake_firsts, wake_lasts, cmds, turn_tag, turn_n, turn_done, pos.turns_made + put, turns_open, look, pos.foreign_xid, pos.floor, pos.rest,
-    pos.aside_xid, pos.aside_id, pos.aside_last);
+    pos.aside_xids, pos.aside_ids, pos.aside_lasts, pos.held_until);
   return query select pos.n + 1, done, n_deliveries, n_commands,
-    more_events or left_over or turns_open > 0 or pos.win is not null or pos.aside_last is not null;
+    more_events or left_over or turns_open > 0 or pos.win is not null or pos.aside_xids is not null;
 end $$;
 `
 }

@@ -44,11 +44,13 @@ alter table ${s}.dispatches
   add turns_open int not null default 0,
   -- How many events the next page looks at, where some of them may have to wait; null in the ordinary case.
   add look int,
-  -- Of this transaction the events with greater ids are aside (0008-aside.ts), the last of which is the third; null: nothing is.
-  -- After a move the third alone says that something is held until what was left over is dispatched through there.
-  add aside_xid xid8,
-  add aside_id uuid,
-  add aside_last uuid;
+  -- Of each of these transactions the events with ids greater than the second are aside (0008-aside.ts), through the third, which is
+  -- its last; null: nothing is.
+  add aside_xids xid8[],
+  add aside_ids uuid[],
+  add aside_lasts uuid[],
+  -- After a move: what was held stays so until what was left over is dispatched through there.
+  add held_until uuid;
 
 -- Of chunks with a number up to this one, events may have been erased: what they name is looked for.
 alter table ${s}.installation add turns_erased bigint not null default 0;
@@ -239,9 +241,9 @@ create function ${s}.oldest_undispatched() returns timestamptz language sql stab
         and (pos.foreign_xid is null or e.xid > pos.foreign_xid)
       order by e.xid, e.id limit 1)
     union all
-    (select e.id from ${s}.events e
-      where (e.xid, e.id) > (pos.aside_xid, pos.aside_id) and (e.xid, e.id) <= (pos.aside_xid, pos.aside_last)
-      order by e.xid, e.id limit 1)
+    select e.id from unnest(pos.aside_xids, pos.aside_ids, pos.aside_lasts) a(xid, id, last) cross join lateral (
+      select e.id from ${s}.events e where (e.xid, e.id) > (a.xid, a.id) and (e.xid, e.id) <= (a.xid, a.last)
+      order by e.xid, e.id limit 1) e
     union all
     select t.oldest from ${s}.turns t where (t.tag, t.n) > (pos.turn_tag, pos.turn_n - (pos.turn_done is not null)::int)) x
 $$;
