@@ -274,6 +274,19 @@ describe.each([-400, 300, 5_000_000])('transaction ids that were %i higher', (by
   })
 })
 
+test('a position that was copied by a transaction with the number that it names is told by the one before it', async () => {
+  await burn(500)
+  await emit()
+  await dispatchAll()
+  await emit()
+  await dispatchAll()
+  await burn(500)
+  const left = [await emit(), await emit()]
+  await move('so that the newest position names this one')
+  await dispatchAll()
+  expect(await deliveriesOf(left)).toBe(2)
+})
+
 test('any interleaving of emits, open transactions, looks and moves: every event once', {
   timeout: PROPERTY_TIMEOUT,
 }, async () => {

@@ -90,6 +90,10 @@ begin
     return;
   end if;
   select d.*, d.xmin = d.xid::xid native into pos from ${s}.dispatches d order by d.n desc limit 1;
+  -- A row may have been copied, by chance, by a transaction with the very number that it names; hardly two.
+  if pos.native then
+    pos.native := coalesce((select d.xmin = d.xid::xid from ${s}.dispatches d where d.n < pos.n order by d.n desc limit 1), true);
+  end if;
   cur := coalesce(pos.win, pg_current_snapshot());
 
   -- Another life: the position was copied, or this cluster is younger than it. Where it was written here, so was all that it speaks
