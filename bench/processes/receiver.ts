@@ -64,7 +64,7 @@ function take(socket: Socket, data: Buffer): Buffer {
     if (endpoint > 0 && endpoint <= hangThrough) {
       hanging++
     } else {
-      if (endpoint > 0 && endpoint === aside) atAside++
+      if (endpoint > 0 && endpoint <= aside) atAside++
       else {
         keys.push(`${path} ${id}`)
         times.push(wallClock())
@@ -99,7 +99,7 @@ const methods = {
     hanging = 0
     atAside = 0
   },
-  /** From now on endpoints 1 to `hang` are not answered, and `apart` is not kept in the list; 0 for none. */
+  /** From now on endpoints 1 to `hang` are not answered, and 1 to `apart` are not kept in the list; 0 for none. */
   behave({ hang, apart }: { hang: number; apart: number }) {
     hangThrough = hang
     aside = apart

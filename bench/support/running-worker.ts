@@ -25,7 +25,7 @@ export async function withWorker<T>(
 ): Promise<T> {
   const file = new URL('../processes/host-application.ts', import.meta.url)
   const database = await context.postgres.createDatabase()
-  const sql = postgres(database.url, { max: 2, onnotice: () => {} })
+  const sql = postgres(database.url, { max: 5, onnotice: () => {} })
   const setup = createBenchWebhooks(database.url)
   const children: Child<never>[] = []
   try {
