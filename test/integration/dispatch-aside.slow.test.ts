@@ -5,6 +5,7 @@ import { eraseEvents } from '../../packages/core/src/privacy/erase-events.ts'
 import { eraseTurns } from '../../packages/core/src/privacy/erase-turns.ts'
 import { connect, type Sql } from '../../packages/core/src/storage/connection.ts'
 import { migrate } from '../../packages/core/src/storage/migrate.ts'
+import { OpenTransactions } from '../support/open-transactions.ts'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.ts'
 import { PROPERTY_TIMEOUT, propertyRuns } from '../support/property-runs.ts'
 
@@ -18,13 +19,16 @@ const ENDPOINTS: Record<string, number[]> = {
 
 let database: TestDatabase
 let sql: Sql
+let transactions: OpenTransactions
 
 beforeAll(async () => {
   database = await createTestDatabase()
   sql = connect(database.url, 8)
+  transactions = new OpenTransactions(database.url)
   await migrate(sql, 'posthaste', 'test')
 })
 afterAll(async () => {
+  await transactions.close()
   await sql.end({ timeout: 5 })
   await database.drop()
 })
@@ -174,6 +178,26 @@ test('several large transactions are aside at once, and nobody waits for any of 
     await look()
   }
   expect(await position()).toMatchObject({ aside: 3, held: 1 })
+  expect(await dispatched(3)).toBe(0)
+  await dispatchAll()
+  await expectExactlyOnceInOrder()
+})
+
+test('large transactions that were open at the same time keep nobody waiting, nor lose their order', async () => {
+  const [one, other] = [await transactions.begin(), await transactions.begin()]
+  // More of the second account than is looked through for something that is aside: it is taken for granted.
+  for (let n = 0; n < 10; n++) {
+    await one.tx`insert into posthaste.events (account, type, data) select 'shop', 'a.b', '{}' from generate_series(1, 50)`
+    await other.tx`insert into posthaste.events (account, type, data) select 'mall', 'a.b', '{}' from generate_series(1, 50)`
+  }
+  await one.commit()
+  await other.commit()
+  await commit({ account: 'small', count: 1 })
+  for (let pages = 0; (await dispatched(4)) === 0; pages++) {
+    expect(pages).toBeLessThan(12)
+    await look()
+  }
+  expect(await position()).toMatchObject({ aside: 2, held: 0 })
   expect(await dispatched(3)).toBe(0)
   await dispatchAll()
   await expectExactlyOnceInOrder()

@@ -39,23 +39,25 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Those of the accounts that have an event aside. By the index of each account's own events, whatever the statistics say: the one
--- by transaction would go through all that is aside.
-create function ${s}.accounts_aside(p_accounts text[], p_xids xid8[], p_afters uuid[], p_lasts uuid[]) returns text[]
+-- by transaction would go through all that is aside. Of an account that has emitted more than p_most others in that time it is
+-- taken for granted.
+create function ${s}.accounts_aside(p_accounts text[], p_xids xid8[], p_afters uuid[], p_lasts uuid[], p_most int) returns text[]
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select coalesce(array_agg(a.account), '{}') from (select distinct unnest(p_accounts) account) a
   where exists (select from unnest(p_xids, p_afters, p_lasts) t(xid, after, last)
     where (select true from (
-        select e.xid from ${s}.events e where (e.account, e.id) > (a.account, t.after) and (e.account, e.id) <= (a.account, t.last)
-        order by e.account, e.id offset 0) own
-      where own.xid = t.xid limit 1))
+        select e.xid, row_number() over (order by e.account, e.id) n from ${s}.events e
+        where (e.account, e.id) > (a.account, t.after) and (e.account, e.id) <= (a.account, t.last)
+        order by e.account, e.id limit p_most + 1) own
+      where own.xid = t.xid or own.n > p_most limit 1))
 $$;
 
 -- Whether what is held has anything in this transaction, behind p_after and through p_last: then it cannot be laid aside, since
 -- what is aside comes before what is held.
-create function ${s}.held_has_later(p_xid xid8, p_after uuid, p_last uuid) returns boolean language sql stable
+create function ${s}.held_has_later(p_xid xid8, p_after uuid, p_last uuid, p_most int) returns boolean language sql stable
 set search_path = pg_catalog, pg_temp as $$
   select ${s}.accounts_aside(array(select t.account from ${s}.turns t where t.tag >= ${HELD_TAG}), array[p_xid], array[p_after],
-    array[p_last]) <> '{}'
+    array[p_last], p_most) <> '{}'
 $$;
 `
 }

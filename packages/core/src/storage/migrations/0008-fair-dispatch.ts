@@ -145,7 +145,7 @@ begin
     found := ${s}.events_in_window(pos.snap, cur, pos.key_xid, pos.key_id, pos.foreign_xid, pos.floor, look);
     xids := found.xids; ids := found.ids; accounts := found.accounts; types := found.types; keys := found.keys;
     if pos.aside_xids is not null then
-      held := ${s}.accounts_aside(accounts, pos.aside_xids, pos.aside_ids, pos.aside_lasts);
+      held := ${s}.accounts_aside(accounts, pos.aside_xids, pos.aside_ids, pos.aside_lasts, 20 * p_max_events);
     end if;
   end if;
   n_events := cardinality(ids);
@@ -236,7 +236,7 @@ begin
     lay_after := case when accounts[1] = any (held) then case when pos.key_xid = xids[1] then pos.key_id else zero end
       when n_events >= 4 * p_max_events or pos.aside_xids is not null then ids[n_events] end;
     if lay_after is not null then last_id := ${s}.last_event_of(xids[1], ids[n_events]); end if;
-    if last_id is null or (pos.aside_xids is not null and ${s}.held_has_later(xids[1], lay_after, last_id)) then
+    if last_id is null or (pos.aside_xids is not null and ${s}.held_has_later(xids[1], lay_after, last_id, 20 * p_max_events)) then
       lay_after := null;
     end if;
   end if;
