@@ -90,8 +90,9 @@ begin
     return;
   end if;
   select d.*, d.xmin = d.xid::xid native into pos from ${s}.dispatches d order by d.n desc limit 1;
-  -- A row may have been copied, by chance, by a transaction with the very number that it names; hardly two.
-  if pos.native then
+  -- A row may have been copied, by chance, by a transaction with the very number that it names; hardly two. (Behind the first one
+  -- that is written after a move lies one that was copied; but that first one is of this life.)
+  if pos.native and pos.life <> here then
     pos.native := coalesce((select d.xmin = d.xid::xid from ${s}.dispatches d where d.n < pos.n order by d.n desc limit 1), true);
   end if;
   cur := coalesce(pos.win, pg_current_snapshot());
