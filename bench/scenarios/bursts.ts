@@ -42,7 +42,7 @@ export const bursts: Scenario = {
 
 async function runRound(context: BenchContext, round: number, failures: string[]): Promise<Measured[]> {
   const burst = Math.round((context.quick ? 50_000 : 1_000_000) * context.scale)
-  const each = burst / 10
+  const each = Math.round(burst / 10)
   const one = await withWorker(context, ENDPOINTS, async (running) => {
     const { measured, measure } = await begin(context, round, failures, 1, running)
     await measure('nothing', async () => {})

@@ -1,3 +1,5 @@
+import { endOfWaiting, HELD_TAG } from './0008-turns.ts'
+
 /**
  * The rest of a large transaction of one account is laid aside: the dispatcher's window goes on behind it at once, and it is
  * read beside the window, page by page, into the account's turns. Reading a million events takes seconds, and without this
@@ -14,9 +16,6 @@
 export function aside(s: string): string {
   return `${read(s)}${held(s)}`
 }
-
-/** Chunks with tags from here on are held. A tag counts work that was done, so it never comes near. */
-export const HELD_TAG = '4611686018427387904'
 
 function read(s: string): string {
   return /* sql */ `
@@ -67,8 +66,7 @@ function held(s: string): string {
 -- Nothing is aside any more: what was held has its place behind what waits of its account, or as the next at all.
 create function ${s}.release_held(p_tag bigint, p_n bigint) returns void language sql set search_path = pg_catalog, pg_temp as $$
   with starts as materialized (
-    select a.account, coalesce((select greatest(t.tag + t.cost, p_tag + 1) from ${s}.turns t
-      where t.account = a.account and (t.tag, t.n) > (p_tag, p_n) and t.tag < ${HELD_TAG} order by t.tag desc limit 1), p_tag + 1) tag
+    select a.account, greatest(p_tag + 1, ${endOfWaiting(s, 'a.account', HELD_TAG)}) tag
     from (select distinct t.account from ${s}.turns t where t.tag >= ${HELD_TAG}) a
   )
   update ${s}.turns t set tag = t.tag - ${HELD_TAG} + starts.tag from starts

@@ -1,7 +1,4 @@
-import { HELD_TAG } from './0008-aside.ts'
-
-/** Greater than any tag. */
-const NO_TAG = '9223372036854775807'
+import { HELD_TAG, NO_TAG } from './0008-turns.ts'
 
 /**
  * The dispatcher's step: finds what was committed since the last look, matches subscriptions, and appends deliveries and one row of
@@ -29,9 +26,11 @@ declare
   -- What the life before left over is being dispatched, and through which of its events it was looked through.
   left_over boolean;
   looked_through uuid;
-  -- Whether this page reads what is aside, how much at once, up to where chunks count meanwhile, and of whom they are held.
+  -- Whether this page reads what is aside, how much at once, through how many of an account's own events it is looked for there,
+  -- up to where chunks count meanwhile, and of whom they are held.
   from_aside boolean := false;
   aside_look constant int := 8 * p_max_events;
+  own_events constant int := 20 * p_max_events;
   counts_until bigint := ${NO_TAG};
   held text[] := '{}';
   lay_after uuid;
@@ -124,7 +123,7 @@ begin
     pos.foreign_xid := null; pos.floor := null;
   end if;
 
-  sorting := pos.turns_open > 0 or pos.look is not null or pos.aside_xids is not null or pos.held_until is not null;
+  sorting := pos.turns_open > 0 or pos.look is not null;
   look := greatest(pos.look, p_max_events);
 
   left_over := pos.rest is not null;
@@ -146,7 +145,7 @@ begin
     found := ${s}.events_in_window(pos.snap, cur, pos.key_xid, pos.key_id, pos.foreign_xid, pos.floor, look);
     xids := found.xids; ids := found.ids; accounts := found.accounts; types := found.types; keys := found.keys;
     if pos.aside_xids is not null then
-      held := ${s}.accounts_aside(accounts, pos.aside_xids, pos.aside_ids, pos.aside_lasts, 20 * p_max_events);
+      held := ${s}.accounts_aside(accounts, pos.aside_xids, pos.aside_ids, pos.aside_lasts, own_events);
     end if;
   end if;
   n_events := cardinality(ids);
@@ -229,16 +228,16 @@ begin
 
   room := p_max_matches - (last - first_seq);
 
-  -- The rest of a transaction is laid aside, or all of it behind what is aside of its account. Not where that was its end, nor where rows
-  -- of another life may name the same transaction.
+  -- The rest of a transaction is laid aside, or all of it behind what is aside of its account. Not where that was its end, nor where
+  -- rows of another life may name the same transaction.
   if counts_until = ${NO_TAG} and full_look and through = n_events and coalesce(cardinality(pos.aside_xids), 0) < 16
     and xids[1] = xids[n_events] and (pos.foreign_xid is null or xids[1] > pos.foreign_xid)
     and accounts = array_fill(accounts[1], array[n_events]) then
     lay_after := case when accounts[1] = any (held) then case when pos.key_xid = xids[1] then pos.key_id else zero end
       when n_events >= 4 * p_max_events or pos.aside_xids is not null then ids[n_events] end;
-    if lay_after is not null then last_id := ${s}.last_event_of(xids[1], ids[n_events]); end if;
-    if last_id is null or (pos.aside_xids is not null and ${s}.held_has_later(xids[1], lay_after, last_id, 20 * p_max_events)) then
-      lay_after := null;
+    if lay_after is not null then
+      last_id := ${s}.last_event_of(xids[1], ids[n_events]);
+      if last_id is null or ${s}.held_has_later(xids[1], lay_after, last_id, own_events) then lay_after := null; end if;
     end if;
   end if;
 
@@ -271,13 +270,13 @@ begin
     pos.aside_ids := pos.aside_ids || lay_after; pos.aside_lasts := pos.aside_lasts || last_id;
   end if;
 
-  -- The chunks whose turn it is, with what the page has room for.
+  -- The chunks whose turn it is, with what the page has room for; of those that are held none as long as anything is aside.
+  counts_until := case when pos.aside_xids is null and pos.held_until is null then ${NO_TAG} else ${HELD_TAG} end;
   turns_open := pos.turns_open + put;
   -- An event that a position of before has open, and nothing waits, is made deliveries of anew: those that there are stay as they are.
   open_endpoint := case when pos.turns_open > 0 then pos.key_endpoint end;
   if turns_open > 0 and room > 0 and done < p_max_events then
-    due := ${s}.due_turns(turn_tag, turn_n, turn_done, case when pos.aside_xids is null and pos.held_until is null then ${NO_TAG} else ${HELD_TAG} end,
-      p_max_events - done, room);
+    due := ${s}.due_turns(turn_tag, turn_n, turn_done, counts_until, p_max_events - done, room);
     turns_left := cardinality(due.ids);
   end if;
   if turns_left > 0 then
@@ -329,7 +328,7 @@ begin
     pos.snap := cur; pos.win := null; pos.key_xid := null; pos.key_id := null;
   end if;
   -- While what is read goes to those who wait, the next page reads more: this is far quicker than making deliveries.
-  sorting := turns_open > 0 or pos.aside_xids is not null or pos.held_until is not null or (more_events and direct is not null);
+  sorting := turns_open > 0 or counts_until = ${HELD_TAG} or (more_events and direct is not null);
   look := case when from_aside then pos.look when not sorting then null when lay_after is not null then p_max_events
     when through < n_events then greatest(p_max_events, least(look, 2 * through))
     when more_events then least(2 * look, 16 * p_max_events) else look end;
@@ -338,8 +337,8 @@ begin
       firsts, lasts, commands, turn_tag, turn_n, turn_done, turns_made, turns_open, look, foreign_xid, floor, rest,
       aside_xids, aside_ids, aside_lasts, held_until)
   values (pos.n + 1, here, pos.snap, pos.win, pos.key_xid, pos.key_id, open_endpoint, last, done, n_deliveries, oldest,
-    wake_endpoints, wake_firsts, wake_lasts, cmds, turn_tag, turn_n, turn_done, pos.turns_made + put, turns_open, look, pos.foreign_xid, pos.floor, pos.rest,
-    pos.aside_xids, pos.aside_ids, pos.aside_lasts, pos.held_until);
+    wake_endpoints, wake_firsts, wake_lasts, cmds, turn_tag, turn_n, turn_done, pos.turns_made + put, turns_open, look,
+    pos.foreign_xid, pos.floor, pos.rest, pos.aside_xids, pos.aside_ids, pos.aside_lasts, pos.held_until);
   return query select pos.n + 1, done, n_deliveries, n_commands,
     more_events or left_over or turns_open > 0 or pos.win is not null or pos.aside_xids is not null;
 end $$;

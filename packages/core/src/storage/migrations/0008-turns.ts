@@ -1,5 +1,3 @@
-import { HELD_TAG } from './0008-aside.ts'
-
 /**
  * Turns: what an account has beyond its share of a page waits in a log of its own, in chunks that are worked off in turn with
  * those of other accounts, and nobody else's events wait behind it.
@@ -11,6 +9,12 @@ import { HELD_TAG } from './0008-aside.ts'
 export function turns(s: string): string {
   return `${tables(s)}${sort(s)}${put(s)}${take(s)}${fromNow(s)}${storageStats(s)}`
 }
+
+/** Chunks with tags from here on are held (0008-aside.ts). A tag counts work that was done, so it never comes near. */
+export const HELD_TAG = '4611686018427387904'
+
+/** Greater than any tag. */
+export const NO_TAG = '9223372036854775807'
 
 /** Arrays of any length come as parameters: a plan that takes them for short must not go through them again and again. */
 const settings = `set search_path = pg_catalog, pg_temp set enable_nestloop = off set jit = off`
@@ -104,13 +108,15 @@ end $$;
 `
 }
 
-/**
- * Where the next chunk of an account begins: behind those that wait, after (p_tag, p_n) and before p_until; without any at p_tag, or
- * where what is held begins.
- */
+/** Where an account's chunks end that wait, after (p_tag, p_n) and before `until`; null without any. */
+export function endOfWaiting(s: string, account: string, until: string): string {
+  return `(select t.tag + t.cost from ${s}.turns t
+      where t.account = ${account} and (t.tag, t.n) > (p_tag, p_n) and t.tag < ${until} order by t.tag desc limit 1)`
+}
+
+/** Where the next chunk of an account begins: behind those that wait; without any at p_tag, or where what is held begins. */
 function nextTag(s: string, account: string): string {
-  return `greatest(p_tag, (select t.tag + t.cost from ${s}.turns t
-      where t.account = ${account} and (t.tag, t.n) > (p_tag, p_n) and t.tag < p_until order by t.tag desc limit 1),
+  return `greatest(p_tag, ${endOfWaiting(s, account, 'p_until')},
     case when ${account} = any (p_held) then ${HELD_TAG} end)`
 }
 
