@@ -5,6 +5,8 @@ import { eraseEvents } from '../../packages/core/src/privacy/erase-events.ts'
 import { eraseTurns } from '../../packages/core/src/privacy/erase-turns.ts'
 import { connect, type Sql } from '../../packages/core/src/storage/connection.ts'
 import { migrate } from '../../packages/core/src/storage/migrate.ts'
+import { HELD_TAG } from '../../packages/core/src/storage/migrations/0008-turns.ts'
+import * as looks from '../support/looks.ts'
 import { OpenTransactions } from '../support/open-transactions.ts'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.ts'
 import { PROPERTY_TIMEOUT, propertyRuns } from '../support/property-runs.ts'
@@ -57,17 +59,8 @@ async function commit(...runs: Run[]): Promise<void> {
   })
 }
 
-async function look(maxEvents = 10, maxMatches = 20): Promise<{ more: boolean; events: number }> {
-  const [row] = await sql`select * from posthaste.dispatch(${maxEvents}, ${maxMatches})`
-  return row as unknown as { more: boolean; events: number }
-}
-
-async function dispatchAll(maxEvents?: number, maxMatches?: number): Promise<void> {
-  for (let empty = 0; empty < 2; ) {
-    const found = await look(maxEvents, maxMatches)
-    empty = !found.more && found.events === 0 ? empty + 1 : 0
-  }
-}
+const look = (maxEvents = 10, maxMatches = 20) => looks.look(sql, maxEvents, maxMatches)
+const dispatchAll = (maxEvents = 10, maxMatches = 20) => looks.dispatchAll(sql, maxEvents, maxMatches)
 
 interface Position {
   aside: number | null
@@ -78,25 +71,24 @@ interface Position {
 
 async function position(): Promise<Position> {
   const [row] = await sql`select cardinality(aside_xids) aside, held_until::text until, turns_open waiting,
-      (select count(*)::int from posthaste.turns where tag >= 4611686018427387904) held
+      (select count(*)::int from posthaste.turns where tag >= ${HELD_TAG}::bigint) held
     from posthaste.dispatches order by n desc limit 1`
   return row as unknown as Position
 }
 
-/** Looks until the rest of a transaction is laid aside. */
-async function untilAside(): Promise<void> {
-  for (let pages = 0; (await position()).aside === null; pages++) {
-    if (pages > 20) throw new Error('nothing was laid aside')
+/** Looks until there is what is waited for. @throws Error where it takes more than `atMost` looks */
+async function lookUntil(what: string, atMost: number, condition: () => Promise<boolean>): Promise<void> {
+  for (let looked = 0; !(await condition()); looked++) {
+    if (looked >= atMost) throw new Error(`After ${atMost} looks there is not yet: ${what}`)
     await look()
   }
 }
 
-async function untilHeld(): Promise<void> {
-  for (let pages = 0; (await position()).held === 0; pages++) {
-    if (pages > 20) throw new Error('nothing is held')
-    await look()
-  }
-}
+const untilAside = () => lookUntil('a transaction aside', 20, async () => (await position()).aside !== null)
+const untilHeld = () => lookUntil('something held', 20, async () => (await position()).held > 0)
+/** @param atMost how many looks it may take */
+const untilDispatched = (endpoint: number, atMost: number) =>
+  lookUntil(`a delivery to endpoint ${endpoint}`, atMost, async () => (await dispatched(endpoint)) > 0)
 
 /** How many deliveries an endpoint has. */
 async function dispatched(endpoint: number): Promise<number> {
@@ -104,28 +96,15 @@ async function dispatched(endpoint: number): Promise<number> {
   return row!.n as number
 }
 
-/** Every event has one delivery for each of its account's endpoints, numbered in the order of the commits. */
 async function expectExactlyOnceInOrder(): Promise<void> {
-  const [wrong] = await sql`
-    with expected as (
-      select e.id, s.endpoint from posthaste.events e join posthaste.subscriptions s on s.account = e.account
-      where not exists (select from posthaste.duplicates u where u.event_id = e.id)),
-    made as (select event_id id, endpoint from posthaste.deliveries)
-    select (select count(*)::int from (select * from expected except all select * from made) x) missing,
-      (select count(*)::int from (select * from made except all select * from expected) x) too_many,
-      (select count(*)::int from (select d.seq, lag(d.seq) over (partition by d.endpoint order by e.xid, e.id) before
-        from posthaste.deliveries d join posthaste.events e on e.id = d.event_id) x where x.seq < x.before) out_of_order`
-  expect(wrong).toEqual({ missing: 0, too_many: 0, out_of_order: 0 })
+  await looks.expectExactlyOnceInOrder(sql)
   expect(await position()).toEqual({ aside: null, until: null, waiting: 0, held: 0 })
 }
 
 test('what others commit behind a large transaction comes with the next pages, whatever its size', async () => {
   await commit({ account: 'shop', count: 10_000 })
   await commit({ account: 'mall', count: 1 })
-  for (let pages = 0; (await dispatched(3)) === 0; pages++) {
-    expect(pages).toBeLessThan(6)
-    await look()
-  }
+  await untilDispatched(3, 6)
   expect((await position()).aside).not.toBeNull()
   for (let n = 2; n < 8; n++) {
     await commit({ account: 'mall', count: 1 })
@@ -173,10 +152,7 @@ test('several large transactions are aside at once, and nobody waits for any of 
   await commit({ account: 'wide', count: 400 }, { account: 'mall', count: 2 })
   await commit({ account: 'shop', count: 400 })
   await commit({ account: 'small', count: 1 }, { account: 'mall', count: 1 })
-  for (let pages = 0; (await dispatched(4)) === 0; pages++) {
-    expect(pages).toBeLessThan(15)
-    await look()
-  }
+  await untilDispatched(4, 15)
   expect(await position()).toMatchObject({ aside: 3, held: 1 })
   expect(await dispatched(3)).toBe(0)
   await dispatchAll()
@@ -193,10 +169,7 @@ test('large transactions that were open at the same time keep nobody waiting, no
   await one.commit()
   await other.commit()
   await commit({ account: 'small', count: 1 })
-  for (let pages = 0; (await dispatched(4)) === 0; pages++) {
-    expect(pages).toBeLessThan(12)
-    await look()
-  }
+  await untilDispatched(4, 12)
   expect(await position()).toMatchObject({ aside: 2, held: 0 })
   expect(await dispatched(3)).toBe(0)
   await dispatchAll()

@@ -6,6 +6,8 @@ import fc from 'fast-check'
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { connect, type Sql, type TransactionSql } from '../../packages/core/src/storage/connection.ts'
 import { migrate } from '../../packages/core/src/storage/migrate.ts'
+import { HELD_TAG } from '../../packages/core/src/storage/migrations/0008-turns.ts'
+import * as looks from '../support/looks.ts'
 import { type OpenTransaction, OpenTransactions } from '../support/open-transactions.ts'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.ts'
 import { PROPERTY_TIMEOUT, propertyRuns } from '../support/property-runs.ts'
@@ -34,18 +36,8 @@ async function emit(on: Sql = sql, type = 'a.b', key: string | null = null): Pro
   return row!.id as string
 }
 
-async function step(maxEvents = 1_000, maxMatches = 2_000): Promise<{ more: boolean; events: number } | undefined> {
-  const [row] = await sql`select * from posthaste.dispatch(${maxEvents}, ${maxMatches}, 'test')`
-  return row as { more: boolean; events: number } | undefined
-}
-
-async function dispatchAll(maxEvents?: number, maxMatches?: number): Promise<void> {
-  for (let empty = 0, pages = 0; empty < 2; pages++) {
-    if (pages > 2_000) throw new Error('it does not come to an end')
-    const look = await step(maxEvents, maxMatches)
-    empty = look !== undefined && !look.more && look.events === 0 ? empty + 1 : 0
-  }
-}
+const step = (maxEvents?: number, maxMatches?: number) => looks.look(sql, maxEvents, maxMatches)
+const dispatchAll = (maxEvents?: number, maxMatches?: number) => looks.dispatchAll(sql, maxEvents, maxMatches)
 
 /** Each in a transaction of its own. */
 const burn = (ids: number) =>
@@ -195,7 +187,7 @@ describe.each([-400, 300, 5_000_000])('transaction ids that were %i higher', (by
     const position = async () =>
       (
         await sql`select aside_ids is not null aside, rest is not null rest, (select count(*)::int from posthaste.turns t
-        where t.tag >= 4611686018427387904) held from posthaste.dispatches order by n desc limit 1`
+        where t.tag >= ${HELD_TAG}::bigint) held from posthaste.dispatches order by n desc limit 1`
       )[0]!
     for (let pages = 0; (await position()).held === 0; pages++) {
       expect(pages).toBeLessThan(20)

@@ -6,6 +6,7 @@ import { eraseEvents } from '../../packages/core/src/privacy/erase-events.ts'
 import { createLogUpkeep } from '../../packages/core/src/queue/log-upkeep.ts'
 import { connect, type Sql } from '../../packages/core/src/storage/connection.ts'
 import { migrate } from '../../packages/core/src/storage/migrate.ts'
+import * as looks from '../support/looks.ts'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.ts'
 import { PROPERTY_TIMEOUT, propertyRuns } from '../support/property-runs.ts'
 
@@ -26,26 +27,9 @@ beforeEach(async () => {
   await sql`truncate posthaste.events, posthaste.deliveries, posthaste.subscriptions, posthaste.idempotency_keys, posthaste.duplicates`
 })
 
-interface Look {
-  n: number
-  events: number
-  deliveries: number
-  more: boolean
-}
-
-async function look(maxEvents = 1_000, maxMatches = 2_000, on: Sql = sql): Promise<Look | undefined> {
-  const [row] = await on`select * from posthaste.dispatch(${maxEvents}, ${maxMatches})`
-  return row as Look | undefined
-}
-
-async function dispatchAll(maxEvents = 1_000, maxMatches = 2_000): Promise<number> {
-  let pages = 0
-  for (let empty = 0; empty < 2; pages++) {
-    const found = await look(maxEvents, maxMatches)
-    empty = found !== undefined && !found.more && found.events === 0 ? empty + 1 : 0
-  }
-  return pages
-}
+const look = (maxEvents?: number, maxMatches?: number) => looks.look(sql, maxEvents, maxMatches)
+const dispatchAll = (maxEvents?: number, maxMatches?: number) => looks.dispatchAll(sql, maxEvents, maxMatches)
+const expectExactlyOnceInOrder = () => looks.expectExactlyOnceInOrder(sql)
 
 /** `count` committed events of an account, in one statement. */
 async function emit(
@@ -68,21 +52,6 @@ async function subscribe(account: string, endpoints: readonly number[], pattern 
 async function waiting(): Promise<number> {
   const [row] = await sql`select turns_open waiting from posthaste.dispatches order by n desc limit 1`
   return row!.waiting as number
-}
-
-/** Every event has one delivery for each of its account's endpoints, and each account's are numbered in its events' order. */
-async function expectExactlyOnceInOrder(): Promise<void> {
-  const [wrong] = await sql`
-    with expected as (
-      select e.id, s.endpoint from posthaste.events e
-      join posthaste.subscriptions s on s.account = e.account and s.pattern = any (posthaste.patterns(e.type))
-      where not exists (select from posthaste.duplicates u where u.event_id = e.id)),
-    made as (select event_id id, endpoint from posthaste.deliveries)
-    select (select count(*)::int from (select * from expected except all select * from made) x) missing,
-      (select count(*)::int from (select * from made except all select * from expected) x) too_many,
-      (select count(*)::int from (select d.seq, lag(d.seq) over (partition by d.endpoint order by e.xid, e.id) before
-        from posthaste.deliveries d join posthaste.events e on e.id = d.event_id) x where x.seq < x.before) out_of_order`
-  expect(wrong).toEqual({ missing: 0, too_many: 0, out_of_order: 0 })
 }
 
 /** How many pages it takes until this account's events are dispatched. */
